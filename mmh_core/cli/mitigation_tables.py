@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,11 @@ from mmh_core.formats.markdown import markdown_table
 if TYPE_CHECKING:
     from mmh_core.statistics import Interval
     from mmh_core.studies.mitigation.benchmark_rows import BenchmarkRow, NormalRow
-    from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
-    from mmh_core.studies.mitigation.robustness_rows import RobustnessRow
+    from mmh_core.studies.mitigation.benchmark_run import (
+        Caption,
+        CaptionRecord,
+        MitigationBenchmark,
+    )
     from mmh_core.studies.mitigation.run import Treatment
 
 _MAIN = (
@@ -33,7 +36,12 @@ _MAIN = (
     "copies of paraphrases",
     "of other seeds",
     "after the attack",
+    "after the attack on reference captions",
 )
+
+
+#: In the words of the criterion.
+_EFFECTS = {"unchanged": "unharmed", "harmed": "harmed", "not checked": "not checked"}
 
 
 def benchmark_tables(result: MitigationBenchmark) -> str:
@@ -44,27 +52,33 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
         attribution_rows,
         benchmark_rows,
         correlation,
+        judged,
         meets,
         normal_rows,
+        robustness_of,
     )
-    from mmh_core.studies.mitigation.robustness_rows import robustness_rows
+    from mmh_core.studies.mitigation.robustness_rows import robustness_words
 
     rows = benchmark_rows(result)
     normal = {row.treatment: row for row in normal_rows(result)}
-    robust = {row.treatment: row for row in robustness_rows(result)}
+    robust = {row.treatment: row for row in robustness_of(result)}
+    judgements = judged(result)
     good = [
         f"{row.label} {row.treatment.strength:g}"
         for row in rows
-        if meets(row, normal.get(row.treatment))
+        if meets(row, judgements.get(row.treatment))
     ]
     link, by_prompt = correlation(result.test), correlation(result.test, ("none", *MOVERS))
     movers = " and ".join(mitigation(name).label for name in MOVERS)
-    kinds = ", ".join(sorted({caption.kind for caption in result.captions.test}))
+    kinds = _kinds(result.captions.test)
     blocks = [
         markdown_table(
             _MAIN,
             [
-                [*_main_cells(row, normal.get(row.treatment)), *_robustness_cells(row, robust)]
+                [
+                    *_main_cells(row, normal.get(row.treatment)),
+                    *robustness_words(robust.get(row.treatment)),
+                ]
                 for row in rows
             ],
         ),
@@ -97,9 +111,9 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
             ),
             [_normal_cells(row) for row in normal.values()],
         ),
-        f"{len(result.normal)} varied and open captions of the test half, which are not "
-        "memorized. ± is half the interval of the unmitigated mean, what a change is to be "
-        "compared with.",
+        f"{len(result.normal)} captions of the test half ({_kinds(result.captions.normal)}), "
+        "which are not memorized. ± is half the interval of the unmitigated mean, what a change "
+        "is to be compared with.",
     ]
     left = attribution_rows(result)
     blocks += [
@@ -127,11 +141,12 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
         attribution_rows,
         benchmark_rows,
         correlation,
-        harms,
+        effect_of,
+        judged,
         meets,
         normal_rows,
+        robustness_of,
     )
-    from mmh_core.studies.mitigation.robustness_rows import judged, robustness_rows
 
     rows = benchmark_rows(result)
     normal = {row.treatment: row for row in normal_rows(result)}
@@ -148,12 +163,16 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
         "chosen": [asdict(treatment) for treatment in result.chosen],
         "code": result.code,
         "records_left_out": result.left_out,
-        "rows": [asdict(row) | {"meets": meets(row, normal.get(row.treatment))} for row in rows],
+        "rows": [
+            asdict(row) | {"meets": meets(row, judgements.get(row.treatment))} for row in rows
+        ],
         "criteria": [
-            {"treatment": asdict(treatment)} | asdict(verdict)
+            {"treatment": asdict(treatment)}
+            | asdict(verdict)
+            | {"unknown": list(verdict.unknown), "sentence": verdict.sentence}
             for treatment, verdict in judgements.items()
         ],
-        "robustness": [asdict(row) | {"robust": row.robust} for row in robustness_rows(result)],
+        "robustness": [asdict(row) | {"robust": row.robust} for row in robustness_of(result)],
         "robustness_captions": [
             {
                 "caption": record.caption.text,
@@ -162,9 +181,16 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
             }
             for record in result.robustness
         ],
+        "control_captions": [
+            {"caption": record.caption.text, "target": record.robustness.target}
+            for record in result.control
+        ],
         "correlation": asdict(correlation(result.test)),
         "correlation_of_what_is_asked": asdict(correlation(result.test, ("none", *MOVERS))),
-        "normal": [asdict(row) | {"harmed": harms(row)} for row in normal.values()],
+        "normal": [
+            asdict(row) | {"harmed": effect_of(row) == "harmed", "effect": effect_of(row)}
+            for row in normal.values()
+        ],
         "attribution": [asdict(row) for row in attribution_rows(result)],
         "cells": [cell for record in result.test for cell in _cells(record)],
         "normal_cells": [cell for record in result.normal for cell in _cells(record)],
@@ -202,20 +228,22 @@ def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _robustness_cells(row: BenchmarkRow, rows: Mapping[Treatment, RobustnessRow]) -> list[str]:
-    robust = rows.get(row.treatment)
-    if robust is None:
-        return ["unknown"] * 3
-    return [_interval(part) for part in (robust.paraphrases, robust.seeds, robust.attack)]
+def _kinds(captions: Sequence[Caption]) -> str:
+    """Return the kinds of captions, each once."""
+    return ", ".join(sorted({caption.kind for caption in captions}))
 
 
 def _robustness_sentences(result: MitigationBenchmark) -> list[str]:
     """Say how it was tried whether copies come back, or that it was not."""
     from mmh_core.mitigations.retrigger import STEPS
     from mmh_core.studies.mitigation.robustness import SEEDS
+    from mmh_core.studies.mitigation.robustness_rows import ROBUST
 
     if not result.robustness:
-        return ["Robustness is unknown: it was not tried whether copies come back."]
+        return [
+            "Robustness is unknown: it was not tried whether copies come back. Try it by --robust "
+            "with a number of captions."
+        ]
     texts = sum(len(record.robustness.paraphrases) for record in result.robustness)
     aimed = sum(record.robustness.target >= 0 for record in result.robustness)
     return [
@@ -223,13 +251,17 @@ def _robustness_sentences(result: MitigationBenchmark) -> list[str]:
         f"images of {texts} paraphrases and of the captions themselves from {SEEDS} other seeds, "
         f"and after an attack of {STEPS} steps on the embedding that the mitigated model is "
         f"given, aimed at the training image ({aimed} captions have one; after Kowalczuk et al. "
-        "2026, arXiv 2507.16880). The row of no mitigation is what the attack does by itself."
+        "2026, arXiv 2507.16880). Each cell counts copies among images, with the interval of "
+        "their share over captions. The last column is the control: the same attack on "
+        f"{sum(record.robustness.target >= 0 for record in result.control)} reference captions of "
+        "which nothing is copied, aimed at the training image nearest to theirs. Robust: at most "
+        f"{ROBUST:.0%} copies in each way, after the attack beyond those of the control."
     ]
 
 
 def _criteria_sentences(result: MitigationBenchmark, labels: Mapping[Treatment, str]) -> list[str]:
     """Say which mitigations pass all criteria, and which criterion defeats each other one."""
-    from mmh_core.studies.mitigation.robustness_rows import judged
+    from mmh_core.studies.mitigation.benchmark_rows import judged
 
     judgements = judged(result)
     names = {t: f"{labels[t]} {t.strength:g}" for t in judgements}
@@ -239,10 +271,7 @@ def _criteria_sentences(result: MitigationBenchmark, labels: Mapping[Treatment, 
         f"{', '.join(whole) if whole else 'none'} ({len(whole)})."
     ]
     for treatment, verdict in judgements.items():
-        if verdict.failed:
-            lines.append(f"- {names[treatment]} fails by: {', '.join(verdict.failed)}.")
-        elif not verdict.passes_all:
-            lines.append(f"- {names[treatment]}: not all criteria could be judged.")
+        lines.append(f"- {names[treatment]}: {verdict.sentence}.")
     return ["\n".join(lines)]
 
 
@@ -256,10 +285,10 @@ def _left_out(result: MitigationBenchmark) -> list[str]:
 
 
 def _main_cells(row: BenchmarkRow, normal: NormalRow | None) -> list[str]:
-    from mmh_core.studies.mitigation.benchmark_rows import harms
+    from mmh_core.studies.mitigation.benchmark_rows import effect_of
 
     base = row.treatment.mitigation == "none"
-    effect = "not checked" if normal is None else "harmed" if harms(normal) else "unharmed"
+    effect = "not checked" if normal is None else _EFFECTS[effect_of(normal)]
     name = f"{row.label} ({row.refused} refused)" if row.refused else row.label
     return [
         name,

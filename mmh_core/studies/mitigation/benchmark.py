@@ -189,14 +189,21 @@ def _counted(result: MitigationBenchmark) -> list[Treatment]:
 
 
 def _hardened(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
-    """Try whether the copies of the first test captions, of every group, come back."""
-    captions = result.captions.test[: inputs.robust]
+    """Try whether the copies of the first test captions, of every group, come back.
+
+    As many reference captions are attacked as the control.
+    """
+    memorized = result.captions.test[: inputs.robust]
+    captions = [*memorized, *result.captions.normal[: inputs.robust]]
     before = 1 - _PARTS["attribution"] - _PARTS["robustness"]
     for index, caption in enumerate(captions):
+        copied = index < len(memorized)
         treatments = checked(caption_config(caption, _counted(result), inputs)).treatments
-        for share, record in robustness_record(caption, treatments, inputs):
-            if record is not None:
+        for share, record in robustness_record(caption, treatments, inputs, memorized=copied):
+            if record is not None and copied:
                 result = replace(result, robustness=(*result.robustness, record))
+            elif record is not None:
+                result = replace(result, control=(*result.control, record))
             at = before + _PARTS["robustness"] * (index + share) / len(captions)
             yield at, f"Bringing copies back, caption {index + 1} of {len(captions)}", result
 

@@ -19,7 +19,14 @@ from mmh_core.statistics import (
     rank_correlation,
 )
 from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
-from mmh_core.studies.mitigation.outcome import GOOD, loses_alignment
+from mmh_core.studies.mitigation.outcome import (
+    GOOD,
+    CriteriaJudgement,
+    ReferenceEffect,
+    effect_on_references,
+    judgement,
+)
+from mmh_core.studies.mitigation.robustness_rows import RobustnessRow, robustness_rows
 from mmh_core.studies.mitigation.run import Treatment
 
 #: What a mitigation has to do: copies before at least, images solved at least.
@@ -143,23 +150,49 @@ def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow
     )
 
 
-def meets(row: BenchmarkRow, normal: NormalRow | None) -> bool:
-    """Return whether a mitigation solves `SOLVED` of images of which `FROM` are copies.
+def meets(row: BenchmarkRow, verdict: CriteriaJudgement | None) -> bool:
+    """Return whether a mitigation succeeds where `FROM` of the images are copies before."""
+    return verdict is not None and verdict.succeeds and row.before.value >= FROM - _ROUNDING
 
-    Without harm to the reference captions; where those were not generated, nobody can say.
+
+def effect_of(row: NormalRow) -> ReferenceEffect:
+    """Return what a mitigation does to the reference captions, not checked where unknown."""
+    return effect_on_references(row.new_copies, row.alignment, row.alignment_before, row.variation)
+
+
+def robustness_of(result: MitigationBenchmark) -> tuple[RobustnessRow, ...]:
+    """Return what comes back under each mitigation, with the control by reference captions."""
+    return robustness_rows(
+        [record.robustness for record in result.robustness],
+        [record.robustness for record in result.control],
+    )
+
+
+def judged(result: MitigationBenchmark) -> dict[Treatment, CriteriaJudgement]:
+    """Return by mitigation which criteria it passes over the test captions.
+
+    A caption that refuses a mitigation counts as copied in all its images.
     """
-    copied = row.before.value >= FROM - _ROUNDING and row.treatment.mitigation != "none"
-    done = copied and not row.refused and row.solved.value >= SOLVED - _ROUNDING
-    return done and normal is not None and not harms(normal)
-
-
-def harms(row: NormalRow) -> bool:
-    """Return whether reference captions become copies, lose alignment, or change too much.
-
-    Too much is beyond the interval more than from seed to seed.
-    """
-    changed = row.variation.high < -_ROUNDING
-    return changed or row.new_copies > 0 or loses_alignment(row.alignment, row.alignment_before)
+    if not result.test:
+        return {}
+    effects = {row.treatment: effect_of(row) for row in normal_rows(result)}
+    robust = {row.treatment: row.robust for row in robustness_of(result)}
+    judgements = {}
+    for treatment in result.test[0].treatments[1:]:
+        outcomes: list[str] = []
+        for record in result.test:
+            row = record.treatments.index(treatment)
+            refused = bool(record.refused[row])
+            kinds = record.outcomes[row] if record.outcomes else ("unknown",)
+            outcomes += ["copy"] * record.copied.shape[1] if refused else kinds
+        effect = effects.get(treatment, "not checked")
+        judgements[treatment] = judgement(
+            outcomes,
+            allowed=1 - SOLVED,
+            unharmed=None if effect == "not checked" else effect == "unchanged",
+            robust=robust.get(treatment),
+        )
+    return judgements
 
 
 def correlation(

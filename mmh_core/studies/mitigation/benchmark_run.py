@@ -19,8 +19,14 @@ from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import default_config
 from mmh_core.studies.mitigation.outcome import USUAL_RANK, image_outcomes
-from mmh_core.studies.mitigation.robustness import Robustness, robustness
-from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment, fresh_seeds
+from mmh_core.studies.mitigation.robustness import control, robustness
+from mmh_core.studies.mitigation.run import (
+    MitigationConfig,
+    MitigationRun,
+    Robustness,
+    Treatment,
+    fresh_seeds,
+)
 from mmh_core.studies.mitigation.study import mitigation_study
 from mmh_core.studies.mitigation.table import copies
 from mmh_core.subject.subject import Subject
@@ -108,7 +114,10 @@ class AttributionRecord:
 
 @dataclass(frozen=True)
 class RobustnessRecord:
-    """What came back of the copies of one caption. `made_by` is as in `CaptionRecord`."""
+    """What came back of the copies of one caption, or of a reference caption the control.
+
+    `made_by` is as in `CaptionRecord`.
+    """
 
     caption: Caption
     robustness: Robustness
@@ -121,8 +130,9 @@ class MitigationBenchmark:
 
     `chosen` are the strengths that the calibration captions chose. `code` is the version of the
     code, and `left_out` counts kept records that another version or model made. `robustness` is
-    empty where it was not tried, `selection_seeds` where an earlier version did not keep them
-    apart, and `rank_bound` is that of `image_outcomes`.
+    empty where it was not tried, and `control` has the same attack on reference captions.
+    `selection_seeds` are empty where an earlier version did not keep them apart, and `rank_bound`
+    is that of `image_outcomes`.
     """
 
     model: str
@@ -142,6 +152,7 @@ class MitigationBenchmark:
     robustness: tuple[RobustnessRecord, ...] = ()
     selection_seeds: tuple[int, ...] = ()
     rank_bound: float = math.nan
+    control: tuple[RobustnessRecord, ...] = ()
 
 
 def caption_record(
@@ -192,7 +203,8 @@ class BenchmarkInputs:
     `seeds` are those of the figures of every caption; strengths are chosen on `selection_seeds`,
     and mitigations search with those when figures are made. Records are written to `work`, and
     those already there are used again if `resume` and if the same code made them of that model.
-    Of `robust` test captions it is tried whether their copies come back.
+    Of `robust` test captions it is tried whether their copies come back, and as many reference
+    captions are attacked as the control.
     """
 
     subject: Subject
@@ -260,14 +272,26 @@ def caption_config(
 
 
 def robustness_record(
-    caption: Caption, treatments: Sequence[Treatment], inputs: BenchmarkInputs
+    caption: Caption,
+    treatments: Sequence[Treatment],
+    inputs: BenchmarkInputs,
+    *,
+    memorized: bool = True,
 ) -> Iterator[tuple[float, RobustnessRecord | None]]:
-    """Try to get a caption's copies back, or load the record; yield the share done, it at last."""
-    path = record_path(inputs, "robustness", caption, treatments)
+    """Try to get a caption's copies back, or load the record; yield the share done, it at last.
+
+    Of a caption that is not `memorized` the record is the control.
+    """
+    path = record_path(inputs, "robustness" if memorized else "control", caption, treatments)
     record = kept_record(path, RobustnessRecord, inputs)
     if record is None:
         config = caption_config(caption, treatments, inputs)
-        for share, outcome in robustness(config, inputs.subject, caption.paraphrases):
+        work = (
+            robustness(config, inputs.subject, caption.paraphrases)
+            if memorized
+            else control(config, inputs.subject)
+        )
+        for share, outcome in work:
             yield 0.999 * share, None
             if outcome is not None:
                 record = RobustnessRecord(caption, outcome, made_by(inputs))

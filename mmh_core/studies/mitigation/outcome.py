@@ -149,6 +149,14 @@ def _outcome(cell: Cell, base: Cell, seed: int, rank_bound: float) -> ImageOutco
 
 
 Criterion = Literal["no copy", "LID risen", "subject kept", "reference prompts unharmed", "robust"]
+CRITERIA: tuple[Criterion, ...] = (
+    "no copy",
+    "LID risen",
+    "subject kept",
+    "reference prompts unharmed",
+    "robust",
+)
+ReferenceEffect = Literal["unchanged", "harmed", "not checked"]
 #: The outcome by which an image fails a criterion, in the order of `Criterion`.
 _FAILED_BY: dict[Criterion, OutcomeKind] = {
     "no copy": "copy",
@@ -165,6 +173,24 @@ class CriteriaJudgement:
     failed: tuple[Criterion, ...]
 
     @property
+    def unknown(self) -> tuple[Criterion, ...]:
+        """Return the criteria that could not be judged."""
+        return tuple(c for c in CRITERIA if c not in self.passed and c not in self.failed)
+
+    @property
+    def solves(self) -> bool:
+        """Return whether the images pass their three criteria and no other one is failed."""
+        return not self.failed and set(_FAILED_BY) <= set(self.passed)
+
+    @property
+    def sentence(self) -> str:
+        """Say which criteria defeat the mitigation, and which could not be judged."""
+        parts = [f"fails by: {', '.join(self.failed)}"] if self.failed else []
+        if self.unknown:
+            parts.append(f"not judged: {', '.join(self.unknown)}")
+        return "; ".join(parts) or "passes all five criteria"
+
+    @property
     def succeeds(self) -> bool:
         """Return whether the four criteria of success are passed: all but robustness."""
         return {*_FAILED_BY, "reference prompts unharmed"} <= set(self.passed)
@@ -173,6 +199,21 @@ class CriteriaJudgement:
     def passes_all(self) -> bool:
         """Return whether robustness is passed too."""
         return self.succeeds and "robust" in self.passed
+
+
+def effect_on_references(
+    new_copies: int, change: Interval, before: float, variation: Interval
+) -> ReferenceEffect:
+    """Return what a mitigation does to reference prompts, by one rule for one prompt or many.
+
+    They are harmed by a new copy, where alignment is lost (`loses_alignment`, of `before`), and
+    where images change more than from seed to seed: `variation` is the similarity to the
+    unmitigated image of the seed minus that between unmitigated images of different seeds, and
+    lies below 0 beyond its interval. Not checked where the change of alignment has no interval.
+    """
+    if new_copies or variation.high < -_ROUNDING or loses_alignment(change, before):
+        return "harmed"
+    return "not checked" if math.isnan(change.low) else "unchanged"
 
 
 def judgement(

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.mitigations.interface import Work, reporting
 from mmh_core.mitigations.lid_loss import generated_latents
-from mmh_core.mitigations.retrigger import retriggered
+from mmh_core.mitigations.retrigger import STEPS, retriggered
 from mmh_core.mitigations.wording import paraphrases, reworded, words_of
-from mmh_core.records import MMHError
+from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.copy_evidence import copied
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.mitigation.cells import at_strength
 from mmh_core.studies.mitigation.context import Comparison, context_for
-from mmh_core.studies.mitigation.run import MitigationConfig, Treatment, fresh_seeds
+from mmh_core.studies.mitigation.run import (
+    MitigationConfig,
+    MitigationRun,
+    Robustness,
+    Treatment,
+    fresh_seeds,
+)
 from mmh_core.studies.mitigation.study import checked, comparison_of, mitigation_study
 from mmh_core.studies.mitigation.table import copies
 from mmh_core.subject.copies import ImageCopyEvidence
@@ -30,28 +37,6 @@ from mmh_core.text_to_image.requests import Request
 PARAPHRASES, SEEDS = 3, 2
 #: What the attack takes of the whole, for the progress.
 _ATTACK = 0.5
-
-
-@dataclass(frozen=True)
-class Robustness:
-    """The copies of one caption that T mitigations do not keep away; the first is `none`.
-
-    1 for a copy, 0 for none, NaN where nobody can tell or the mitigation was refused: of images of
-    the `paraphrases` (T, P), of the caption from other seeds (T, S), and after the re-trigger
-    attack (T, B), which is aimed at the training image with the id `target`: -1 where no image is
-    a copy without mitigation, so that there is nothing to trigger. P counts images.
-    """
-
-    treatments: tuple[Treatment, ...]
-    paraphrases: tuple[str, ...]
-    target: int
-    by_paraphrase: Tensor
-    by_seed: Tensor
-    by_attack: Tensor
-
-    def row(self, treatment: Treatment) -> int | None:
-        """Return the place of a mitigation, None where it was not generated."""
-        return self.treatments.index(treatment) if treatment in self.treatments else None
 
 
 def paraphrases_of(prompt: str, listed: Sequence[str] = ()) -> tuple[str, ...]:
@@ -66,6 +51,40 @@ def paraphrases_of(prompt: str, listed: Sequence[str] = ()) -> tuple[str, ...]:
         generator = torch.Generator().manual_seed(0)
         others = [*paraphrases(prompt), reworded(prompt, words, generator)]
     return tuple(dict.fromkeys(text for text in others if text != prompt))[:PARAPHRASES]
+
+
+def expected_nfe(config: MitigationConfig, paraphrases: int) -> float:
+    """Return about how many NFE `robust_study` takes, applying the mitigations included."""
+    steps, seeds = 2.0 * config.sampling.steps, len(config.seeds)
+    # The attack on the prompt in question, and on every reference prompt as the control.
+    attacked = seeds * len(config.prompts)
+    images = SEEDS * (1 + paraphrases) + attacked
+    treatments = checked(config).treatments
+    applied = sum(steps + mitigation(t.mitigation).cost(config.sampling.steps) for t in treatments)
+    return images * applied + len(treatments) * attacked * (2.0 * STEPS + 1)
+
+
+def robust_study(
+    run: MitigationRun, subject: Subject, listed: Sequence[str] = ()
+) -> Iterator[Progress[MitigationRun]]:
+    """Try to get the copies of a comparison's prompt back, with its reference prompts as control.
+
+    Yields the run, at last with its `robustness`; `listed` are paraphrases of the prompt. Errors:
+    MMHError without a training set to search.
+    """
+    config, records = run.config, list[Robustness]()
+    yield Progress(0.0, "Bringing copies back", replace(run, robustness=()))
+    for number, prompt in enumerate(config.prompts):
+        single = replace(config, prompts=(prompt,))
+        work = control(single, subject) if number else robustness(single, subject, listed)
+        message = "Control, reference prompts" if number else "Bringing copies back"
+        for share, record in work:
+            if record is not None:
+                records.append(record)
+            done = (number + share) / len(config.prompts)
+            # What is not finished is not known: a run that is stopped here keeps no robustness.
+            yield Progress(0.999 * done, message, replace(run, robustness=()))
+    yield Progress(1.0, "Finished", replace(run, robustness=tuple(records)))
 
 
 def robustness(
@@ -118,15 +137,50 @@ def robustness(
     yield 1.0, record
 
 
-def _attacked(comparison: Comparison) -> Iterator[tuple[float, int, Tensor | None]]:
+def control(
+    config: MitigationConfig, subject: Subject
+) -> Iterator[tuple[float, Robustness | None]]:
+    """Attack every mitigation of a config with its first prompt, which is not memorized.
+
+    Aimed at the training image nearest to most of the images without mitigation. Where one of
+    those is a copy the prompt is no control, and the target is -1. Yields the share done, the
+    record at last. Errors: MMHError without a training set to search.
+    """
+    config = checked(config)
+    if subject.training_set is None:
+        raise MMHError(
+            "Whether an attack makes copies is searched for among training images: give an index "
+            "of them by --index."
+        )
+    rows = len(config.treatments)
+    record = Robustness(
+        config.treatments,
+        (),
+        -1,
+        torch.empty(rows, 0),
+        torch.empty(rows, 0),
+        torch.full((rows, len(config.seeds)), math.nan),
+    )
+    for share, target, attacked in _attacked(comparison_of(config, subject), memorized=False):
+        if attacked is not None:
+            record = replace(record, target=target, by_attack=attacked)
+        yield 0.999 * share, None
+    yield 1.0, record
+
+
+def _attacked(
+    comparison: Comparison, *, memorized: bool = True
+) -> Iterator[tuple[float, int, Tensor | None]]:
     """Attack every mitigation; yield the share done, the target, and at last the copies (T, B)."""
     config = comparison.config
     request = config.request(config.prompts[0])
     plain = yield from reporting(_searched(comparison, request), (0.0, -1, None))
-    triggers = [row.nearest for row in plain if copied(row.kind) == 1]
-    if not triggers:
+    copies_of = [row.nearest for row in plain if copied(row.kind) == 1]
+    near = [row.nearest for row in plain if row.nearest >= 0]
+    aims = copies_of if memorized else [] if copies_of else near
+    if not aims:
         return
-    target = max(sorted(set(triggers)), key=triggers.count)
+    target = max(sorted(set(aims)), key=aims.count)
     image = _latents_of(comparison, target)
     rows = []
     for number, treatment in enumerate(config.treatments):

@@ -1,104 +1,147 @@
-"""What comes back under each mitigation, and which criteria each passes."""
+"""What comes back under each mitigation: counts, intervals, and whether it is robust."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmh_core.statistics import Interval, mean_share_interval, share_interval
-from mmh_core.studies.mitigation.benchmark_rows import SOLVED, harms, normal_rows
-from mmh_core.studies.mitigation.benchmark_run import MitigationBenchmark
-from mmh_core.studies.mitigation.outcome import CriteriaJudgement, judgement
-from mmh_core.studies.mitigation.robustness import Robustness
-from mmh_core.studies.mitigation.run import Treatment
+from mmh_core.studies.mitigation.run import MitigationRun, Robustness, Treatment
 
 #: A mitigation is robust when at most this share of the images is a copy, each way of the three.
 ROBUST = 0.1
+NOT_RUN = "not run"
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class RobustnessRow:
-    """The shares of copies under one mitigation, over `captions` captions.
+class CopyCount:
+    """How many of the images that can be judged are copies, over `captions` captions.
 
-    Of images of paraphrases, of other seeds, and after the re-trigger attack, of which
-    `returned` of `attacked` images are copies. Intervals are over captions; of one caption, the
-    exact one over its images. NaN where nothing could be judged.
+    `share` is the mean over captions with its interval over them; of one caption, the exact one
+    over its images. NaN where nothing could be judged; `undecided` images could not.
+    """
+
+    copies: int
+    images: int
+    captions: int
+    undecided: int
+    share: Interval
+
+    @property
+    def stays_away(self) -> bool | None:
+        """Return whether at most `ROBUST` of the images are copies, None where unknown."""
+        return None if math.isnan(self.share.value) else self.share.value <= ROBUST + _ROUNDING
+
+
+@dataclass(frozen=True)
+class RobustnessRow:
+    """The copies under one mitigation: of paraphrases, of other seeds, and after the attack.
+
+    `control` is what the same attack makes of reference captions, of which nothing is memorized.
     """
 
     treatment: Treatment
-    captions: int
-    paraphrases: Interval
-    seeds: Interval
-    attack: Interval
-    returned: int
-    attacked: int
+    paraphrases: CopyCount
+    seeds: CopyCount
+    attack: CopyCount
+    control: CopyCount
+
+    @property
+    def withstands(self) -> bool | None:
+        """Return whether the attack gets no copies back that it does not make by itself.
+
+        That is at most `ROBUST` of the images, or of them beyond the control's share. None where
+        unknown: more are copies, and there is no control.
+        """
+        if self.attack.stays_away is not False:
+            return self.attack.stays_away
+        beyond = self.attack.share.value - self.control.share.value
+        return None if math.isnan(beyond) else beyond <= ROBUST + _ROUNDING
 
     @property
     def robust(self) -> bool | None:
         """Return whether copies stay away in all three ways, None where one is unknown."""
-        shares = [part.value for part in (self.paraphrases, self.seeds, self.attack)]
-        if any(share > ROBUST + _ROUNDING for share in shares):
-            return False
-        return None if any(math.isnan(share) for share in shares) else True
+        ways = (self.paraphrases.stays_away, self.seeds.stays_away, self.withstands)
+        return False if False in ways else None if None in ways else True
 
 
-def robustness_rows(result: MitigationBenchmark) -> tuple[RobustnessRow, ...]:
+def robustness_rows(
+    records: Sequence[Robustness], control: Sequence[Robustness] = ()
+) -> tuple[RobustnessRow, ...]:
     """Return a row for each mitigation whose robustness was tried, in the order of generation."""
-    records = [record.robustness for record in result.robustness]
     treatments = dict.fromkeys(t for record in records for t in record.treatments)
-    return tuple(_row(records, treatment) for treatment in treatments)
+    return tuple(_row(records, control, treatment) for treatment in treatments)
 
 
-def _row(records: list[Robustness], treatment: Treatment) -> RobustnessRow:
-    pairs = [(record, row) for record in records if (row := record.row(treatment)) is not None]
-    attacked = torch.cat([record.by_attack[row] for record, row in pairs])
-    attacked = attacked[~attacked.isnan()]
-    return RobustnessRow(
-        treatment,
-        len(pairs),
-        _share([record.by_paraphrase[row] for record, row in pairs]),
-        _share([record.by_seed[row] for record, row in pairs]),
-        _share([record.by_attack[row] for record, row in pairs]),
-        int(attacked.sum()),
-        len(attacked),
+def rows_of_run(run: MitigationRun) -> dict[Treatment, RobustnessRow]:
+    """Return the rows of a comparison by mitigation, none where robustness was not tried."""
+    rows = robustness_rows(run.robustness[:1], run.robustness[1:])
+    return {row.treatment: row for row in rows}
+
+
+def count_words(count: CopyCount, none: str = "nothing to judge") -> str:
+    """Return copies, images and the interval of their share; `none` where there is no image."""
+    if not count.images:
+        return f"{count.undecided} cannot be judged" if count.undecided else none
+    text = f"{count.copies} of {count.images} ({count.share.low:.2f} to {count.share.high:.2f})"
+    return f"{text}, {count.undecided} cannot be judged" if count.undecided else text
+
+
+def robustness_words(row: RobustnessRow | None) -> tuple[str, str, str, str]:
+    """Return the counts of paraphrases, other seeds, the attack and its control in words."""
+    if row is None:
+        return (NOT_RUN,) * 4
+    return (
+        count_words(row.paraphrases, "no paraphrase known"),
+        count_words(row.seeds),
+        count_words(row.attack, "no copy to aim at"),
+        count_words(row.control, NOT_RUN),
     )
 
 
-def _share(images: list[Tensor]) -> Interval:
-    """Return the mean share of copies over captions, each given as its images' 0, 1 and NaN."""
-    decided = [values[~values.isnan()] for values in images]
-    decided = [values for values in decided if len(values)]
-    if len(decided) == 1:
-        return share_interval(int(decided[0].sum()), len(decided[0]))
-    return mean_share_interval(torch.tensor([float(values.mean()) for values in decided]))
-
-
-def judged(result: MitigationBenchmark) -> dict[Treatment, CriteriaJudgement]:
-    """Return by mitigation which criteria it passes over the test captions.
-
-    A caption that refuses a mitigation counts as copied in all its images.
-    """
-    if not result.test:
-        return {}
-    normal = {row.treatment: row for row in normal_rows(result)}
-    robust = {row.treatment: row.robust for row in robustness_rows(result)}
-    judgements = {}
-    for treatment in result.test[0].treatments[1:]:
-        outcomes: list[str] = []
-        for record in result.test:
-            row = record.treatments.index(treatment)
-            refused = bool(record.refused[row])
-            kinds = record.outcomes[row] if record.outcomes else ("unknown",)
-            outcomes += ["copy"] * record.copied.shape[1] if refused else kinds
-        other = normal.get(treatment)
-        judgements[treatment] = judgement(
-            outcomes,
-            allowed=1 - SOLVED,
-            unharmed=None if other is None else not harms(other),
-            robust=robust.get(treatment),
+def returning(row: RobustnessRow) -> tuple[str, ...]:
+    """Return in words by which of the three ways copies come back."""
+    parts = []
+    if row.paraphrases.stays_away is False:
+        parts.append(f"paraphrases {count_words(row.paraphrases)}")
+    if row.seeds.stays_away is False:
+        parts.append(f"other seeds {count_words(row.seeds)}")
+    if row.withstands is False:
+        parts.append(
+            f"re-trigger attack {count_words(row.attack)}, on reference prompts "
+            f"{count_words(row.control)}"
         )
-    return judgements
+    return tuple(parts)
+
+
+def _row(
+    records: Sequence[Robustness], control: Sequence[Robustness], treatment: Treatment
+) -> RobustnessRow:
+    pairs = [(record, row) for record in records if (row := record.row(treatment)) is not None]
+    others = [(record, row) for record in control if (row := record.row(treatment)) is not None]
+    return RobustnessRow(
+        treatment,
+        copy_count([record.by_paraphrase[row] for record, row in pairs]),
+        copy_count([record.by_seed[row] for record, row in pairs]),
+        copy_count([record.by_attack[row] for record, row in pairs if record.target >= 0]),
+        copy_count([record.by_attack[row] for record, row in others if record.target >= 0]),
+    )
+
+
+def copy_count(images: Sequence[Tensor]) -> CopyCount:
+    """Return the count over captions, each given as its images' 0, 1 and NaN."""
+    decided = [kept for values in images if len(kept := values[~values.isnan()])]
+    copies = sum(int(values.sum()) for values in decided)
+    count = sum(len(values) for values in decided)
+    share = (
+        share_interval(copies, count)
+        if len(decided) == 1
+        else mean_share_interval(torch.tensor([float(values.mean()) for values in decided]))
+    )
+    undecided = sum(int(values.isnan().sum()) for values in images)
+    return CopyCount(copies, count, len(decided), undecided, share)

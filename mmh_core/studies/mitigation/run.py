@@ -133,6 +133,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Robustness:
+    """The copies of one caption that T mitigations do not keep away; the first is `none`.
+
+    1 for a copy, 0 for none, NaN where nobody can tell or the mitigation was refused: of images of
+    the `paraphrases` (T, P), of the caption from other seeds (T, S), and after the re-trigger
+    attack (T, B), which is aimed at the training image with the id `target`: -1 where no image is
+    a copy without mitigation, so that there is nothing to trigger. P counts images. Of a reference
+    caption only the attack is there, aimed at the training image nearest to its images: the
+    control, which says how many copies the attack makes where nothing was memorized.
+    """
+
+    treatments: tuple[Treatment, ...]
+    paraphrases: tuple[str, ...]
+    target: int
+    by_paraphrase: Tensor
+    by_seed: Tensor
+    by_attack: Tensor
+
+    def row(self, treatment: Treatment) -> int | None:
+        """Return the place of a mitigation, None where it was not generated."""
+        return self.treatments.index(treatment) if treatment in self.treatments else None
+
+
+@dataclass(frozen=True)
 class MitigationRun:
     """One comparison, finished or in progress; cells come prompt after prompt.
 
@@ -141,7 +165,9 @@ class MitigationRun:
     `missing` says in sentences what could not be done of what was asked, such as a prompt that
     exceeds the text encoder; `notes` are the model's, on what was chosen while it was read.
     `searched` are the seeds that the mitigations searched with, none of those of the figures;
-    empty in a run of an earlier version, which did not keep them apart.
+    empty in a run of an earlier version, which did not keep them apart. `robustness` is that of
+    the prompt in question, and after it the control of each reference prompt; empty where it was
+    not tried whether copies come back.
     """
 
     config: MitigationConfig
@@ -159,6 +185,7 @@ class MitigationRun:
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     searched: tuple[int, ...] = ()
+    robustness: tuple[Robustness, ...] = ()
 
     def cell(self, prompt: int, treatment: Treatment) -> Cell | None:
         """Return the cell of a prompt and mitigation, None where it was not generated."""

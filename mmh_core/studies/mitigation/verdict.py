@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+
+import torch
 
 from mmh_core.memorization.verdict import OUTCOME_ROWS
-from mmh_core.statistics import Interval
-from mmh_core.studies.mitigation.outcome import NEW_COPY, ImageOutcome, loses_alignment
+from mmh_core.statistics import Interval, paired_interval
+from mmh_core.studies.mitigation.outcome import (
+    NEW_COPY,
+    CriteriaJudgement,
+    ImageOutcome,
+    ReferenceEffect,
+    effect_on_references,
+    judgement,
+    loses_alignment,
+)
+from mmh_core.studies.mitigation.robustness_rows import RobustnessRow, returning, rows_of_run
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 
-ReferenceEffect = Literal["unchanged", "harmed", "not checked"]
+_NAN = float("nan")
 _FIGURE = re.compile(r"(-?\d+\.\d+|-?\d+)")
 
 
@@ -23,22 +32,26 @@ class ReferenceRow:
     """What a mitigation does to the reference prompts, over `images` images.
 
     `alignment` is the change against no mitigation with its 95 % interval, `new_copies` the number
-    of images that are copies and were none without it. They are harmed by a new copy, and where
-    `loses_alignment`: the interval lies below 0, or more than a tenth is lost.
+    of images that are copies and were none without it, and `variation` how much more alike an
+    image and its unmitigated one are than unmitigated images of two seeds. `effect` is that of
+    `effect_on_references`, by new copies, lost alignment or changed images.
     """
 
     effect: ReferenceEffect
     alignment: Interval
     new_copies: int
     images: int
-    loses_alignment: bool = False
+    loses_alignment: bool
+    variation: Interval
 
 
 @dataclass(frozen=True)
 class TreatmentVerdict:
-    """Whether a mitigation passes: every image is good and the reference prompts are unharmed.
+    """Whether a mitigation passes: every image is good and no criterion is failed.
 
-    `reasons` are why it does not, most important first. `row` are its figures.
+    `judgement` says which criteria are passed, failed, and unknown, the reference prompts and the
+    robustness where they were not tried. `reasons` are why it does not pass, most important first.
+    `row` are its figures, and `robustness` what comes back, None where it was not tried.
     """
 
     treatment: Treatment
@@ -46,10 +59,12 @@ class TreatmentVerdict:
     references: ReferenceRow
     passes: bool
     reasons: tuple[str, ...]
+    judgement: CriteriaJudgement
+    robustness: RobustnessRow | None
 
 
-_NAN = float("nan")
-_UNCHECKED = ReferenceRow("not checked", Interval(_NAN, _NAN, _NAN), 0, 0)
+_UNKNOWN = Interval(_NAN, _NAN, _NAN)
+_UNCHECKED = ReferenceRow("not checked", _UNKNOWN, 0, 0, False, _UNKNOWN)
 
 
 def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
@@ -58,8 +73,11 @@ def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
     `none` has one too and never passes. Reference prompts count where they were generated.
     """
     rows = treatment_rows(run)
-    others = reference_rows(run)
-    return tuple(_verdict(row, rows[0], others.get(row.treatment, _UNCHECKED)) for row in rows)
+    others, robust = reference_rows(run), rows_of_run(run)
+    return tuple(
+        _verdict(row, rows[0], others.get(row.treatment, _UNCHECKED), robust.get(row.treatment))
+        for row in rows
+    )
 
 
 def best(judged: Sequence[TreatmentVerdict]) -> TreatmentVerdict | None:
@@ -83,25 +101,49 @@ def reference_rows(run: MitigationRun) -> dict[Treatment, ReferenceRow]:
         for prompt in range(1, len(run.config.prompts))
         if all(run.cell(prompt, treatment) for treatment in run.config.treatments)
     ]
-    return {row.treatment: _reference(row) for row in treatment_rows(run, complete)}
+    return {
+        row.treatment: _reference(row, _variation(run, complete, row.treatment))
+        for row in treatment_rows(run, complete)
+    }
 
 
-def _reference(row: TreatmentRow) -> ReferenceRow:
+def _reference(row: TreatmentRow, variation: Interval) -> ReferenceRow:
     change = row.alignment.difference
-    lost = loses_alignment(change, row.alignment.mean.value - change.value)
+    before = row.alignment.mean.value - change.value
     new = sum(outcome.reason == NEW_COPY for outcome in row.outcomes)
-    effect: ReferenceEffect = "unchanged"
-    if new or lost:
-        effect = "harmed"
-    elif math.isnan(change.low) or any(outcome.kind == "unknown" for outcome in row.outcomes):
-        # One image has no interval, and a figure that is missing shows no harm.
+    effect = effect_on_references(new, change, before, variation)
+    if effect == "unchanged" and any(outcome.kind == "unknown" for outcome in row.outcomes):
+        # A figure that is missing shows no harm.
         effect = "not checked"
-    return ReferenceRow(effect, change, new, row.images, lost)
+    lost = loses_alignment(change, before)
+    return ReferenceRow(effect, change, new, row.images, lost, variation)
 
 
-def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) -> TreatmentVerdict:
+def _variation(run: MitigationRun, prompts: Sequence[int], treatment: Treatment) -> Interval:
+    """Return the similarity to the unmitigated images minus that of different seeds."""
+    none = run.config.treatments[0]
+    cells = [(run.cell(prompt, treatment), run.cell(prompt, none)) for prompt in prompts]
+    pairs = [(cell, base) for cell, base in cells if cell and base and not cell.refused]
+    moved = torch.tensor([float(cell.moved.mean()) for cell, _ in pairs])
+    return paired_interval(moved, torch.tensor([base.agreement for _, base in pairs]))
+
+
+def _verdict(
+    row: TreatmentRow,
+    base: TreatmentRow,
+    references: ReferenceRow,
+    robust: RobustnessRow | None,
+) -> TreatmentVerdict:
+    # A mitigation that cannot be applied leaves the copies, as in the benchmark.
+    criteria = judgement(
+        [outcome.kind for outcome in row.outcomes] if row.images else ["copy"] * base.images,
+        allowed=0.0,
+        unharmed=None if references.effect == "not checked" else references.effect == "unchanged",
+        robust=None if robust is None else robust.robust,
+    )
     if row.treatment.mitigation == "none":
-        return TreatmentVerdict(row.treatment, row, references, False, ("nothing was done",))
+        why: tuple[str, ...] = ("nothing was done",)
+        return TreatmentVerdict(row.treatment, row, references, False, why, criteria, robust)
     reasons = reasons_of(row.outcomes)
     if not row.images:
         reasons = (row.refused or "nothing was generated",)
@@ -109,7 +151,10 @@ def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) ->
         reasons = (*reasons, "no image is a copy without mitigation")
     if references.effect == "harmed":
         reasons = (*reasons, harm(references))
-    return TreatmentVerdict(row.treatment, row, references, not reasons, reasons)
+    if robust is not None and robust.robust is False:
+        reasons = (*reasons, f"copies come back: {'; '.join(returning(robust))}")
+    passes = criteria.solves and not reasons
+    return TreatmentVerdict(row.treatment, row, references, passes, reasons, criteria, robust)
 
 
 def harm(references: ReferenceRow) -> str:
@@ -122,6 +167,8 @@ def harm(references: ReferenceRow) -> str:
     change = references.alignment
     if references.loses_alignment:
         parts.append(f"alignment {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]")
+    if not parts:
+        parts.append("images change more than from seed to seed")
     return f"harms reference prompts: {' and '.join(parts)}"
 
 

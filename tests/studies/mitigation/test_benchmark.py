@@ -18,6 +18,7 @@ from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
+from mmh_core.statistics import Interval
 from mmh_core.store.archive import save_record
 from mmh_core.studies.images.run import default_config
 from mmh_core.studies.mitigation import benchmark as study
@@ -34,9 +35,11 @@ from mmh_core.studies.mitigation.benchmark_rows import (
     attribution_rows,
     benchmark_rows,
     correlation,
-    harms,
+    effect_of,
+    judged,
     meets,
     normal_rows,
+    robustness_of,
 )
 from mmh_core.studies.mitigation.benchmark_run import (
     AttributionRecord,
@@ -52,9 +55,12 @@ from mmh_core.studies.mitigation.benchmark_run import (
     record_path,
 )
 from mmh_core.studies.mitigation.captions import chosen_captions
-from mmh_core.studies.mitigation.robustness import Robustness
-from mmh_core.studies.mitigation.robustness_rows import judged, robustness_rows
-from mmh_core.studies.mitigation.run import Treatment, fresh_seeds
+from mmh_core.studies.mitigation.robustness_rows import (
+    CopyCount,
+    count_words,
+    robustness_words,
+)
+from mmh_core.studies.mitigation.run import Robustness, Treatment, fresh_seeds
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.generation import generate_images
@@ -167,6 +173,12 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
         )
     )
     assert "Robustness over 1 of the captions" in tables and "fails by" in tables
+    (other,) = found.control
+    # Nothing of this caption is copied; the attack aims at the training image nearest to it.
+    assert other.caption == DOG and other.robustness.target >= 0
+    assert other.robustness.by_attack.shape == hard.robustness.by_attack.shape
+    assert other.robustness.by_paraphrase.numel() == other.robustness.by_seed.numel() == 0
+    assert {row.control.captions for row in robustness_of(found)} <= {0, 1}
 
     def refused(*_: object, **__: object) -> Iterator[object]:
         raise AssertionError("a finished caption was drawn again")
@@ -174,6 +186,7 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
 
     monkeypatch.setattr(benchmark_run, "mitigation_study", refused)
     monkeypatch.setattr(benchmark_run, "robustness", refused)
+    monkeypatch.setattr(benchmark_run, "control", refused)
     again, _ = last(replace(inputs, resume=True))
     assert benchmark_tables(again) == tables
     with pytest.raises(AssertionError, match="drawn again"):
@@ -302,11 +315,11 @@ def test_a_mitigation_meets_the_bar_where_images_are_solved_and_references_unhar
     else:
         found = replace(found, normal=(normal_record(**normal), normal_record(**normal)))
     none, random, row = benchmark_rows(found)
-    others = {one.treatment: one for one in normal_rows(found)}
-    assert row.copied.value == 0 and meets(row, others.get(row.treatment)) is expected
+    verdict = judged(found)
+    assert row.copied.value == 0 and meets(row, verdict[row.treatment]) is expected
     assert row.unsolved.value == outcomes.count("not solved") / 2
-    assert not meets(random, others.get(RANDOM))
-    assert not meets(none, others.get(row.treatment))
+    assert not meets(random, verdict[RANDOM])
+    assert not meets(none, verdict.get(none.treatment))
     tables = benchmark_tables(found)
     said = "Static transition point 0.5 (1)" if expected else "none (0)"
     assert f"reference captions unharmed: {said}" in tables
@@ -447,16 +460,17 @@ def test_a_mitigation_is_robust_where_copies_stay_away_in_all_three_ways(
         counted(*records),
         normal=(normal_record(), normal_record()),
         robustness=came_back(*shares),
+        control=came_back(*[(math.nan, math.nan, 0.0)] * len(shares)),
     )
     static = Treatment("static_guidance", 0.5)
-    rows = {row.treatment: row for row in robustness_rows(found)}
+    rows = {row.treatment: row for row in robustness_of(found)}
     assert (rows[static].robust if rows else None) is robust
     verdict = judged(found)[static]
     assert verdict.failed == failed and verdict.passes_all == (robust is True)
     assert verdict.succeeds
     tables = benchmark_tables(found)
     assert ("Robustness is unknown" in tables) == (not shares)
-    assert ("Static transition point 0.5 fails by: robust" in tables) == bool(failed)
+    assert ("Static transition point 0.5: fails by: robust" in tables) == bool(failed)
     whole = "and robust: Static transition point 0.5 (1)" if robust else "and robust: none (0)"
     assert whole in tables
     summary = benchmark_summary(found)
@@ -467,13 +481,66 @@ def test_a_mitigation_is_robust_where_copies_stay_away_in_all_three_ways(
 def test_intervals_of_what_comes_back_are_exact_for_one_caption_and_over_captions_else() -> None:
     (one,) = (
         row
-        for row in robustness_rows(replace(counted(), robustness=came_back((0.0, 0.5, 1.0))))
+        for row in robustness_of(replace(counted(), robustness=came_back((0.0, 0.5, 1.0))))
         if row.treatment.mitigation == "static_guidance"
     )
     # Clopper & Pearson of 0 and of 5 of 10: 1 - .025^(1/10) is .3085.
-    assert (one.paraphrases.low, one.paraphrases.high) == pytest.approx((0, 0.3085), abs=1e-4)
-    assert (one.seeds.low, one.seeds.high) == pytest.approx((0.1871, 0.8129), abs=1e-4)
-    assert (one.returned, one.attacked) == (10, 10)
+    texts, seeds = one.paraphrases.share, one.seeds.share
+    assert (texts.low, texts.high) == pytest.approx((0, 0.3085), abs=1e-4)
+    assert (seeds.low, seeds.high) == pytest.approx((0.1871, 0.8129), abs=1e-4)
+    assert (one.attack.copies, one.attack.images, one.attack.captions) == (10, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "control", "robust"),
+    [
+        # What the attack makes of reference captions too is no sign of memory.
+        (1.0, 1.0, True),
+        (1.0, 0.9, True),
+        (1.0, 0.8, False),
+        (0.2, 0.0, False),
+        (0.1, 0.0, True),
+        # Without a control nobody knows whether copies come back or are made.
+        (0.2, None, None),
+        (0.1, None, True),
+    ],
+)
+def test_the_attack_counts_beyond_what_it_makes_of_reference_captions(
+    attack: float, control: float | None, robust: bool | None
+) -> None:
+    nan = math.nan
+    found = replace(
+        counted(),
+        robustness=came_back((0.0, 0.0, attack)),
+        control=() if control is None else came_back((nan, nan, control)),
+    )
+    rows = {row.treatment: row for row in robustness_of(found)}
+    row = rows[Treatment("static_guidance", 0.5)]
+    assert row.robust is robust
+    assert row.control.images == (0 if control is None else 10)
+    # Of no mitigation all come back, and the control makes as many.
+    assert rows[NONE].withstands is (None if control is None else True)
+
+
+def test_a_caption_that_is_not_copied_is_neither_attacked_nor_a_control() -> None:
+    untargeted = [
+        replace(one, robustness=replace(one.robustness, target=-1))
+        for one in came_back((0.0, 0.0, 1.0))
+    ]
+    found = replace(counted(), robustness=tuple(untargeted), control=tuple(untargeted))
+    for row in robustness_of(found):
+        assert (row.attack.images, row.control.images, row.withstands) == (0, 0, None)
+        assert robustness_words(row)[2:] == ("no copy to aim at", "not run")
+
+
+def test_counts_are_said_with_interval_and_what_cannot_be_judged() -> None:
+    share = Interval(0.25, 0.01, 0.81)
+    assert count_words(CopyCount(1, 4, 1, 0, share)) == "1 of 4 (0.01 to 0.81)"
+    assert count_words(CopyCount(1, 4, 1, 2, share)).endswith(", 2 cannot be judged")
+    nothing = CopyCount(0, 0, 0, 3, Interval(math.nan, math.nan, math.nan))
+    assert count_words(nothing) == "3 cannot be judged" and nothing.stays_away is None
+    assert count_words(replace(nothing, undecided=0), "no paraphrase") == "no paraphrase"
+    assert robustness_words(None) == ("not run",) * 4
 
 
 def test_captions_of_every_dose_take_turns_and_bring_their_paraphrases() -> None:
@@ -497,7 +564,7 @@ def test_a_reference_caption_that_changes_more_than_from_seed_to_seed_is_harmed(
         shifted = replace(one, moved=torch.full((3, 2), moved))
         found = replace(counted(), normal=(shifted, shifted))
         (_, row) = normal_rows(found)
-        return harms(row)
+        return effect_of(row) == "harmed"
 
     # Unmitigated images of different seeds agree to .9.
     assert not harmed(0.95) and not harmed(0.9) and harmed(0.85)

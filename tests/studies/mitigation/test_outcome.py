@@ -174,6 +174,9 @@ def test_criteria_are_judged_by_one_rule(
     found = judgement(outcomes, allowed=0.1, unharmed=unharmed, robust=robust)
     assert (len(found.passed), found.failed) == (passed, failed)
     assert found.passes_all == (passed == 5)
+    assert len(found.unknown) == 5 - passed - len(failed)
+    assert ("fails by: " + ", ".join(failed) in found.sentence) == bool(failed)
+    assert ("not judged" in found.sentence) == bool(found.unknown)
     assert found.succeeds == (passed >= 4 and found.failed in ((), ("robust",)))
 
 
