@@ -163,7 +163,7 @@ def write_report(
     >>> mmh.write_report(found, "mira").name
     'report.html'
     """
-    from mmh_core.report.command import image_command, mitigation_command
+    from mmh_core.report.command import image_command, run_command
     from mmh_core.report.folder import PAGE, run_files, write_folder
     from mmh_core.report.mitigations import mitigation_files
     from mmh_core.studies.images.run import ImageRun
@@ -172,7 +172,7 @@ def write_report(
     if isinstance(run, ImageRun):
         files = run_files(run, image_command(run.config, more))
     else:
-        files = mitigation_files(run, mitigation_command(run.config, more))
+        files = mitigation_files(run, run_command(run, more))
     write_folder(Path(folder), files)
     return Path(folder) / PAGE
 

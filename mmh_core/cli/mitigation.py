@@ -65,6 +65,15 @@ def mitigate(
             help="Compute the token attribution too, and keep it beside the file of --keep."
         ),
     ] = False,
+    robust: Annotated[
+        bool,
+        typer.Option(
+            "--robust",
+            help="Try whether copies come back: by paraphrases, other seeds, and an attack on "
+            "the embedding, with the --normal prompts as its control. Takes longer than the "
+            "comparison.",
+        ),
+    ] = False,
     windows: Windows = 1,
     index: IndexFolder = None,
     index_images: IndexImages = None,
@@ -77,10 +86,12 @@ def mitigate(
     No mitigation and random words are always drawn. The same command gives the same bytes on one
     machine.
     """
-    from mmh_core.report.command import mitigation_command
+    from mmh_core.report.command import run_command
     from mmh_core.report.folder import check_folder, write_folder
     from mmh_core.report.mitigations import mitigation_files
     from mmh_core.store.archive import save_record
+    from mmh_core.studies.mitigation.captions import paraphrases_listed
+    from mmh_core.studies.mitigation.robustness import robust_study
     from mmh_core.studies.mitigation.run import MitigationConfig
     from mmh_core.studies.mitigation.study import checked, mitigation_study, treatments_of
     from mmh_core.text_to_image.requests import Sampling
@@ -104,13 +115,17 @@ def mitigate(
         guidance=subject.sampling.guidance if guidance is None else guidance,
     )
     config = replace(small, sampling=sampling)
+    if robust and subject.training_set is None:
+        raise MMHError(
+            "Whether copies come back is searched for among training images: give an index of "
+            "them by --index, or leave --robust out."
+        )
     run = followed(mitigation_study(config, subject))
-    write_folder(
-        out,
-        mitigation_files(
-            run, mitigation_command(run.config, () if searched is None else searched.arguments())
-        ),
-    )
+    if robust:
+        listed = paraphrases_listed(_folder(model), prompt)
+        run = followed(robust_study(run, subject, listed))
+    more = () if searched is None else searched.arguments()
+    write_folder(out, mitigation_files(run, run_command(run, more)))
     if keep is not None:
         save_record(keep, run)
         if words:
@@ -194,12 +209,14 @@ def mitigation_benchmark(
 
 def comparison_table(run: MitigationRun) -> str:
     """Return one row per mitigation of the prompt in question as Markdown, and which is best."""
+    from mmh_core.studies.mitigation.robustness_rows import robustness_words
     from mmh_core.studies.mitigation.verdict import verdicts
 
     names = [
         *("mitigation", "strength", "copies", "solved", "not solved", "subject lost"),
         "reference prompts",
         *("similarity", "alignment", "LID", "NFE"),
+        *("copies of paraphrases", "of other seeds", "after the attack", "its control"),
     ]
     rows = []
     judged = verdicts(run)
@@ -221,6 +238,7 @@ def comparison_table(run: MitigationRun) -> str:
             f"{row.alignment.mean.value:.3f}",
             f"{row.lid.mean.value:.1f}",
             f"{row.nfe:.0f}",
+            *robustness_words(verdict.robustness),
         ]
         cells = ["" if text == "nan" else text for text in figures]
         rows.append([row.label, f"{row.treatment.strength:g}", *cells])
@@ -254,13 +272,19 @@ def _conclusion(judged: tuple[TreatmentVerdict, ...]) -> list[str]:
         step = " (give several by --normal)" if effect == "not checked" else ""
         lines = [
             f"Best of those that pass: {chosen.row.label} {chosen.treatment.strength:g}, "
-            f"alignment {before:.2f} -> {after:.2f}, reference prompts {effect}{step}."
+            f"alignment {before:.2f} -> {after:.2f}, reference prompts {effect}{step}; "
+            f"{chosen.judgement.sentence}."
         ]
         lines += ["These mitigations do not pass:"] if failed else []
-    return lines + [
-        f"- {verdict.row.label} {verdict.treatment.strength:g}: {'; '.join(verdict.reasons)}"
+    lines += [
+        f"- {verdict.row.label} {verdict.treatment.strength:g}: {verdict.sentence}"
         for verdict in failed
     ]
+    if judged[0].robustness is None:
+        lines.append(
+            "Robustness was not tried: --robust tries paraphrases, other seeds and an attack."
+        )
+    return lines
 
 
 def _folder(model: str) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmh_core.installation import PROGRAM
 from mmh_core.studies.images.run import ImageConfig
-from mmh_core.studies.mitigation.run import MitigationConfig
+from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun
 
 #: The folders that commands are shown with: where somebody really wrote to is not part of a run.
 FOLDER, COMPARISON = "images", "comparison"
@@ -57,6 +57,11 @@ def mitigation_command(config: MitigationConfig, more: Sequence[str] = ()) -> st
     if config.sampling.windows > 1:
         words += ["--windows", str(config.sampling.windows)]
     return shlex.join([*words, *more, "--out", COMPARISON])
+
+
+def run_command(run: MitigationRun, more: Sequence[str] = ()) -> str:
+    """Return the command of a comparison, with its robustness where that was tried."""
+    return mitigation_command(run.config, (*(["--robust"] if run.robustness else []), *more))
 
 
 def option(name: str, value: str) -> list[str]:

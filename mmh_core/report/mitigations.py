@@ -23,6 +23,7 @@ from mmh_core.report.page import SMALL, data_url, figure, render
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
 from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes, rank_bound_of
+from mmh_core.studies.mitigation.robustness_rows import RobustnessRow, robustness_words
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 from mmh_core.studies.mitigation.verdict import (
@@ -127,6 +128,10 @@ def _treatment(verdict: TreatmentVerdict) -> dict[str, Any]:
         "not_solved": number(row.share("not solved")),
         "subject_lost": number(row.share("subject lost")),
         "cannot_be_judged": number(row.share("unknown")),
+        "criteria_passed": list(verdict.judgement.passed),
+        "criteria_failed": list(verdict.judgement.failed),
+        "criteria_not_judged": list(verdict.judgement.unknown),
+        "robustness": _robustness(verdict.robustness),
         "reference_prompts": references.effect,
         "reference_new_copies": references.new_copies,
         "reference_alignment_change": _interval(references.alignment),
@@ -136,6 +141,27 @@ def _treatment(verdict: TreatmentVerdict) -> dict[str, Any]:
         record[name] = _interval(compared.mean)
         record[f"{name}_difference"] = _interval(compared.difference)
     return record
+
+
+def _robustness(row: RobustnessRow | None) -> dict[str, Any] | None:
+    """Return counts and intervals of what comes back, None where it was not tried."""
+    if row is None:
+        return None
+    counts = {
+        "paraphrases": row.paraphrases,
+        "other_seeds": row.seeds,
+        "attack": row.attack,
+        "attack_on_reference_prompts": row.control,
+    }
+    return {"robust": row.robust} | {
+        name: {
+            "copies": count.copies,
+            "images": count.images,
+            "cannot_be_judged": count.undecided,
+            "share": _interval(count.share),
+        }
+        for name, count in counts.items()
+    }
 
 
 def _interval(value: Interval) -> list[float | None]:
@@ -190,12 +216,21 @@ def paragraph(judged: tuple[TreatmentVerdict, ...]) -> str:
         text += (
             f" With {_name(chosen.row)} none is, LID has risen on each, and the alignment with "
             f"the prompt goes from {base.alignment.mean.value:.2f} to "
-            f"{chosen.row.alignment.mean.value:.2f}. {_REFERENCES[chosen.references.effect]}"
+            f"{chosen.row.alignment.mean.value:.2f}. {_REFERENCES[chosen.references.effect]} "
+            f"{_robust_sentence(chosen.robustness)}"
         )
     return (
         f"{text} That holds for these seeds and this prompt; it does not show what other prompts "
         "would give, nor that nothing else is copied."
     )
+
+
+def _robust_sentence(row: RobustnessRow | None) -> str:
+    if row is None:
+        return "Whether the copies come back, under paraphrases, say, was not tried."
+    if row.robust is None:
+        return "Whether the copies come back could not be judged in every way tried."
+    return "They do not come back by paraphrases, other seeds, or an attack on the embedding."
 
 
 _REFERENCES = {
@@ -212,7 +247,7 @@ def _name(row: TreatmentRow) -> str:
 def _failed(judged: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
     """Return the mitigations that do not pass, each with its reasons."""
     return [
-        {"name": _name(verdict.row), "why": "; ".join(verdict.reasons)}
+        {"name": _name(verdict.row), "why": verdict.sentence}
         for verdict in judged
         if not verdict.passes and verdict.treatment.mitigation != "none"
     ]
@@ -220,10 +255,11 @@ def _failed(judged: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
 
 def _outcome_cells(verdict: TreatmentVerdict) -> dict[str, str]:
     """Return the shares of images by outcome, and what becomes of the reference prompts."""
-    row = verdict.row
+    row, names = verdict.row, ("paraphrases", "seeds", "attack", "control")
+    robust = dict(zip(names, robustness_words(verdict.robustness), strict=True))
     if verdict.treatment.mitigation == "none" or not row.images:
-        return {"solved": "", "unsolved": "", "references": ""}
-    return {
+        return robust | {"solved": "", "unsolved": "", "references": ""}
+    return robust | {
         "solved": figure(row.share("solved"), 2),
         "unsolved": figure(row.share("not solved"), 2),
         "references": harm(verdict.references) or verdict.references.effect,

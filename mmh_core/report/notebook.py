@@ -201,7 +201,7 @@ def _mitigations(run: MitigationRun) -> View:
         row, base = verdict.row, verdict.treatment.mitigation == "none"
         cell = run.cell(0, verdict.treatment)
         images = () if cell is None else tuple(cell.images[:MOST_IMAGES])
-        passes = "passes" if verdict.passes else "; ".join(verdict.reasons)
+        passes = f"passes; {verdict.sentence}" if verdict.passes else verdict.sentence
         rows.append(
             (
                 row.label if base else f"{row.label} {row.treatment.strength:g}",

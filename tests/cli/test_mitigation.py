@@ -15,7 +15,7 @@ from mmh_core.cli.app import main
 from mmh_core.cli.mitigation import comparison_table
 from mmh_core.records import MMHError
 from mmh_core.report.charts import frontier_svg
-from mmh_core.report.command import mitigation_command
+from mmh_core.report.command import mitigation_command, run_command
 from mmh_core.report.folder import zipped
 from mmh_core.report.mitigations import (
     mitigation_files,
@@ -23,7 +23,7 @@ from mmh_core.report.mitigations import (
     mitigation_summary,
 )
 from mmh_core.store.archive import load_record
-from mmh_core.studies.mitigation.run import MitigationRun, Treatment
+from mmh_core.studies.mitigation.run import MitigationRun, Robustness, Treatment
 from mmh_core.studies.mitigation.study import treatments_of
 from mmh_core.studies.mitigation.table import treatment_rows
 from tests.mitigation_runs import HOSTILE, NONE, STATIC, WORDS, comparison
@@ -94,6 +94,41 @@ def test_the_kept_run_is_the_one_that_was_drawn(drawn: Path) -> None:
     assert mitigation_files(run, mitigation_command(run.config)) == files_of(drawn)
 
 
+def test_robustness_is_in_the_figures_the_page_and_the_command() -> None:
+    run = comparison()
+    treatments, count = run.config.treatments, len(run.config.treatments)
+    ones, none, empty = torch.ones(count, 2), torch.zeros(count, 2), torch.empty(count, 0)
+    tried = replace(
+        run,
+        robustness=(
+            Robustness(treatments, ("a crimson fox",), 5, none, none, ones),
+            Robustness(treatments, (), 3, empty, empty, none),
+        ),
+    )
+    (static,) = [
+        each
+        for each in mitigation_summary(tried)["treatments"]
+        if each["mitigation"] == "static_guidance"
+    ]
+    assert static["criteria_failed"] == ["robust"] and not static["passes"]
+    assert static["robustness"]["attack"]["copies"] == 2
+    assert static["robustness"]["attack_on_reference_prompts"]["share"][0] == 0
+    assert "re-trigger attack: 2 of 2 (0.16 to 1.00)" in mitigation_report(tried, "")
+    assert "--robust" in run_command(tried) and "--robust" not in run_command(run)
+    assert "fails by: robust" in comparison_table(tried)
+    # Where it was not tried every place says so.
+    assert "--robust added" in mitigation_report(run, "")
+    assert "Robustness was not tried" in comparison_table(run)
+    assert all(each["robustness"] is None for each in mitigation_summary(run)["treatments"])
+
+
+def test_robustness_is_refused_without_training_images(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(*asked(model), "--robust", "--out", tmp_path / "run") == 2
+    assert "give an index" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_the_command_in_the_report_gives_the_same_bytes_again(
     drawn: Path, elsewhere: Path
 ) -> None:
@@ -150,29 +185,32 @@ def test_treatments_are_read_with_the_baselines_first_and_once() -> None:
 
 def test_the_table_has_a_line_per_treatment() -> None:
     lines = comparison_table(comparison()).splitlines()
-    assert lines[2] == "| No mitigation | 0 | 1.00 |  |  |  |  | 0.970 | 0.420 | 3.0 | 10 |"
+    untried = " not run |" * 4
+    assert lines[2] == (
+        f"| No mitigation | 0 | 1.00 |  |  |  |  | 0.970 | 0.420 | 3.0 | 10 |{untried}"
+    )
     assert lines[0].split(" | ")[3:6] == ["solved", "not solved", "subject lost"]
     assert lines[4] == (
         "| Static transition point | 0.5 | 0.00 | 2 of 2 | 0 of 2 | 0 of 2 | unchanged "
-        "| 0.650 | 0.390 | 22.0 | 10 |"
+        f"| 0.650 | 0.390 | 22.0 | 10 |{untried}"
     )
     assert "no LIDs of reference prompts" in lines[6].replace("There are ", "")
-    assert {line.count("|") for line in lines[:7]} == {12}
+    assert {line.count("|") for line in lines[:7]} == {16}
     assert lines[8] == (
         "Best of those that pass: Static transition point 0.5, alignment 0.42 -> 0.39, "
-        "reference prompts unchanged."
+        "reference prompts unchanged; not judged: robust."
     )
     assert lines[9] == "These mitigations do not pass:"
     assert lines[10].startswith(
-        "- Random token insertion 2: 1 of 2: copies; 1 of 2: alignment 0.36 is below"
+        "- Random token insertion 2: fails by: no copy, subject kept; not judged: robust (1 of 2: "
     )
     assert "; harms reference prompts: alignment -0.06 [-0.31, +0.19]" in lines[10]
-    assert len(lines) == 13
+    assert len(lines) == 14
 
 
 def test_reference_prompts_that_are_missing_are_asked_for() -> None:
     text = comparison_table(comparison(normal=()))
-    assert "reference prompts not checked (give several by --normal)." in text
+    assert "reference prompts not checked (give several by --normal); " in text
 
 
 def off_the_threshold() -> MitigationRun:
@@ -193,7 +231,9 @@ def test_what_only_moved_off_the_threshold_is_no_success_anywhere() -> None:
         and lines[8] == "None of these passes:"
     )
     assert any(
-        "Static transition point 0.5: 2 of 2: moved off the threshold" in line for line in lines
+        "Static transition point 0.5: fails by: LID risen; not judged: robust (2 of 2: moved off"
+        in line
+        for line in lines
     )
     page = mitigation_report(run, "command")
     assert "None of the mitigations passes" in page and "it is 0%" not in page

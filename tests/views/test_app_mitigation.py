@@ -21,7 +21,12 @@ from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import ImageConfig, ImageRun
-from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation.run import (
+    MitigationConfig,
+    MitigationRun,
+    Robustness,
+    Treatment,
+)
 from mmh_core.studies.mitigation.token_attribution import (
     ATTRIBUTION_SCORES,
     with_word,
@@ -190,8 +195,8 @@ def test_what_only_moved_off_the_threshold_is_no_success_on_the_page(app: AppTes
     told = said(app).replace("\\", "")
     assert "None of these passes" in told
     assert (
-        "Static transition point 0.5: 2 of 2: moved off the threshold, LID unchanged: not solved"
-        in told
+        "Static transition point 0.5: fails by: LID risen; not judged: robust (2 of 2: moved off "
+        "the threshold, LID unchanged: not solved)" in told
     )
     assert "100% not solved" in pages_html(app)
     open_tab(app, "grid")
@@ -442,6 +447,47 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
     assert drawn.cells[0].noise_sha256 == drawn.cells[1].noise_sha256
     assert "<del>the</del>" in pages_html(later)
     assert trial not in mitigation_session_past()
+
+
+def test_robustness_is_not_run_until_it_is_tried_and_then_counted(app: AppTest) -> None:
+    sound(app.run())
+    assert "Robustness: copies that come back" in pages_html(app)
+    assert "not run" in pages_html(app) and "not judged: robust" in pages_html(app)
+    assert app.button(key="mi_robustness").label == "Try whether copies come back"
+    assert any("1 reference prompt as the control: about" in c.value for c in app.caption)
+    run = comparison()
+    count = len(run.config.treatments)
+    column = torch.tensor([[1.0, 0.0]]).expand(count, -1).clone()
+    none = torch.zeros(count, 2)
+    empty = torch.empty(count, 0)
+    tried = (
+        Robustness(run.config.treatments, ("a crimson fox",), 5, none, none, column),
+        Robustness(run.config.treatments, (), 3, empty, empty, none),
+    )
+    path = mitigation_session.EXAMPLES / "fox.safetensors"
+    save_record(path, replace(run, robustness=tried))
+    again = opened()
+    sound(again.run())
+    shown = pages_html(again)
+    assert "re-trigger attack: 1 of 2 (0.01 to 0.99)" in shown
+    assert "attack on reference prompts: 0 of 2" in shown and "fails by: robust" in shown
+    assert "Copy rate after" not in metrics(again) and "None of these passes" in said(again)
+    assert not [button for button in again.button if button.key == "mi_robustness"]
+
+
+def test_robustness_is_tried_from_the_page_and_kept_with_the_comparison(
+    app: AppTest, small: TextToImage
+) -> None:
+    sound(app.run())
+    config = replace(comparison().config, treatments=(STATIC,), sampling=Sampling(3, 2.0, 32, 32))
+    first = session.jobs().runner.wait(mitigation_session.submit_mitigation(config), timeout=110)
+    run = load_record(session.data_folder() / "runs" / str(first.result), MitigationRun)
+    second = session.jobs().runner.wait(mitigation_session.submit_robustness(run), timeout=110)
+    assert second.error is None and second.id in mitigation_session_past()
+    kept = load_record(session.data_folder() / "runs" / str(second.result), MitigationRun)
+    assert kept.state == "complete" and len(kept.robustness) == len(config.prompts)
+    assert kept.robustness[0].treatments == run.config.treatments
+    assert len(kept.cells) == len(run.cells)
 
 
 def test_without_mitigation_both_pages_draw_the_same_bits(

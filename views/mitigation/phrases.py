@@ -27,7 +27,8 @@ UNSOLVED = (
 PASSES = (
     "A mitigation passes where every image is solved: no copy by the search, LID risen beyond "
     "its error, alignment at least nine tenths of that without mitigation and the subject of "
-    "the prompt; and where reference prompts are unharmed, if they were generated."
+    "the prompt; where reference prompts are unharmed, if they were generated; and where copies "
+    "do not come back, if that was tried."
 )
 WEAK = (
     "The alignment comes from a small CLIP, which need not notice a wrong subject: look at the "

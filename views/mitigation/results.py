@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from mmh_core.formats.export import frame_csv
-from mmh_core.report.command import mitigation_command
+from mmh_core.report.command import run_command
 from mmh_core.report.folder import zipped
 from mmh_core.report.mitigations import mitigation_files, mitigation_report
 from mmh_core.studies.mitigation.outcome import GOOD
@@ -20,7 +20,7 @@ from mmh_core.studies.mitigation.verdict import (
     verdicts,
 )
 from views.images import show
-from views.mitigation import grid, pairs, phrases, state, table, tokens, training
+from views.mitigation import grid, pairs, phrases, robustness, state, table, tokens, training
 from views.mitigation.settings import TABS, MitigationSettings, same_request
 from views.mitigation.state import choose_cell, key
 from views.widgets import layout, reproduce, words
@@ -159,7 +159,7 @@ def _none_passes(results: tuple[TreatmentVerdict, ...]) -> None:
         return
     tried = [verdict for verdict in results if verdict.treatment.mitigation != "none"]
     lines = [
-        layout.plain(f"{phrases.named(verdict.treatment)}: {'; '.join(verdict.reasons)}")
+        layout.plain(f"{phrases.named(verdict.treatment)}: {verdict.sentence}")
         for verdict in tried
     ]
     lines = [f"- {line}" for line in lines]
@@ -234,6 +234,7 @@ def _compare(
     st.divider()
     table.frontier(run, cell.treatment)
     table.section(results, cell.treatment)
+    robustness.section(run, results)
 
 
 def _take_pick() -> None:
@@ -253,7 +254,7 @@ def _grid(
 def _reproduce(run: MitigationRun) -> None:
     """Show the command line, the link and the downloads."""
     name = f"{run.model.replace('/', '-')}-mitigation-seed-{run.config.seeds[0]}"
-    command = mitigation_command(run.config)
+    command = run_command(run)
     files = (
         RunFile(
             "Report (HTML)",

@@ -58,6 +58,31 @@ def submit_mitigation(config: MitigationConfig, *, trial: bool = False) -> str:
     )
 
 
+def submit_robustness(run: MitigationRun) -> str:
+    """Queue the robustness of a comparison and return the id of the job, which keeps both.
+
+    Errors: MMHError for a model that is not here, and for a full queue.
+    """
+    model_session.source_of(run.config.model)
+
+    def study() -> Iterator[Progress[MitigationRun]]:
+        from mmh_core.studies.mitigation.captions import paraphrases_listed
+        from mmh_core.studies.mitigation.robustness import robust_study
+
+        name = run.config.model
+        subjects.use_threads(name)
+        listed = paraphrases_listed(model_session.folder_of(name), run.config.prompts[0])
+        yield from robust_study(run, subjects.subject(name), listed)
+
+    return jobs().runner.submit(
+        MITIGATION_JOB,
+        f"Robustness, {kept_runs.short(run.config.prompts[0])}",
+        study,
+        device=model_session.device(),
+        finish=_keep,
+    )
+
+
 def submit_tokens(run: MitigationRun) -> str:
     """Queue the scoring of the tokens of a run's first prompt and return the id of the job."""
     none = run.cell(0, run.config.treatments[0])
@@ -164,6 +189,16 @@ def expected_seconds(config: MitigationConfig) -> tuple[float, bool] | None:
                 share = config.sampling.pixels / run.config.sampling.pixels
                 return run.seconds / done * expected_nfe(config) * share, here
     return None
+
+
+def robustness_seconds(run: MitigationRun) -> float | None:
+    """Estimate how long the robustness of a comparison takes, by the comparison's own seconds."""
+    from mmh_core.studies.mitigation.robustness import PARAPHRASES, expected_nfe
+
+    done = sum(cell.nfe * len(cell.kinds) for cell in run.cells)
+    if run.seconds <= 0 or done <= 0:
+        return None
+    return run.seconds / done * expected_nfe(run.config, PARAPHRASES)
 
 
 def service() -> str | None:

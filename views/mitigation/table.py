@@ -12,6 +12,11 @@ from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import HARM_COLOR, OUTCOME_ROWS
 from mmh_core.plots import mitigation as plots
 from mmh_core.studies.mitigation.outcome import GOOD
+from mmh_core.studies.mitigation.robustness_rows import (
+    NOT_RUN,
+    RobustnessRow,
+    robustness_words,
+)
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import Compared, TreatmentRow, treatment_rows
 from mmh_core.studies.mitigation.verdict import ReferenceRow, TreatmentVerdict
@@ -33,7 +38,9 @@ _STYLE = """<style>
 .mi-table td:first-child {white-space: normal; min-width: 9rem;}
 .mi-table small {display: block; opacity: .75; font-size: .78rem;}
 .mi-table tr.chosen td:first-child {font-weight: 600;}
-.mi-table td:nth-child(2), .mi-table td:nth-child(6) {white-space: normal; min-width: 7rem;}
+.mi-table td:nth-child(2), .mi-table td:nth-child(3), .mi-table td:nth-child(7) {
+  white-space: normal; min-width: 7rem;}
+.mi-table td:nth-child(8) {white-space: normal; min-width: 13rem;}
 .mi-scroll {overflow-x: auto;}
 """
 _STYLE += f""".mi-table .mi-bad {{color: {HARM_COLOR};}}
@@ -81,11 +88,13 @@ def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> No
     )
     heads = (
         "Mitigation",
+        "Verdict",
         "Solved",
         "Copies",
         "Alignment",
         "LID",
         "Reference prompts",
+        "Robustness: copies that come back",
         "Similarity to nearest training image",
         "Time, NFE per image",
     )
@@ -101,7 +110,7 @@ def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
     row = verdict.row
     name = f"{escape(row.label)}<small>{escape(phrases.strength(row.treatment))}</small>"
     if row.refused and not row.images:
-        return f'<tr><td>{name}</td><td colspan="7" style="white-space: normal">' + (
+        return f'<tr><td>{name}</td><td colspan="9" style="white-space: normal">' + (
             f"{escape(row.refused)}</td></tr>"
         )
     base = row.treatment.mitigation == "none"
@@ -112,16 +121,37 @@ def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
 
     cells = [
         name,
+        "" if base else _verdict(verdict),
         "" if base else _solved(row),
         _two(percent(row.copied.mean.value), "" if base else _points(row.copied)),
         figure(row.alignment, 3),
         figure(row.lid, 1, shown_lid),
         "" if base else _references(verdict.references),
+        _robustness(verdict.robustness),
         figure(row.similarity, 3),
         _two(phrases.seconds(row.seconds), f"{row.nfe:,.0f} NFE"),
     ]
     columns = "".join(f"<td>{cell}</td>" for cell in cells)
     return f"<tr{' class=chosen' if chosen else ''}>{columns}</tr>"
+
+
+def _verdict(verdict: TreatmentVerdict) -> str:
+    """Return whether a mitigation passes, and by which criteria it fails."""
+    if verdict.passes:
+        below = "" if verdict.judgement.passes_all else verdict.judgement.sentence
+        return _two("passes", below)
+    return _two("does not pass", verdict.judgement.sentence)
+
+
+def _robustness(row: RobustnessRow | None) -> str:
+    """Return the counts of what comes back each way, and whether that is robust."""
+    if row is None:
+        return _two(NOT_RUN, "")
+    names = ("paraphrases", "other seeds", "re-trigger attack", "attack on reference prompts")
+    lines = [f"{name}: {text}" for name, text in zip(names, robustness_words(row), strict=True)]
+    state_ = {True: "robust", False: "not robust", None: "unknown"}[row.robust]
+    below = "".join(f"<small>{escape(line)}</small>" for line in lines)
+    return f"{state_}{below}"
 
 
 def _solved(row: TreatmentRow) -> str:

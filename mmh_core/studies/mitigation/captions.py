@@ -61,6 +61,13 @@ def _order(group: tuple[str, int, str]) -> tuple[int, str, int, str]:
     return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), *group
 
 
+def paraphrases_listed(folder: Path | None, prompt: str) -> tuple[str, ...]:
+    """Return the other captions of a prompt's subject, none where the model lists no captions."""
+    if folder is None or not (folder / "prompts.parquet").exists():
+        return ()
+    return listed_paraphrases(folder).get(prompt, ())
+
+
 def listed_paraphrases(folder: Path) -> dict[str, tuple[str, ...]]:
     """Return by caption of a model's own world the other captions of its subject, untrained."""
     table = read_prompts(folder)

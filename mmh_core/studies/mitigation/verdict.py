@@ -62,6 +62,12 @@ class TreatmentVerdict:
     judgement: CriteriaJudgement
     robustness: RobustnessRow | None
 
+    @property
+    def sentence(self) -> str:
+        """Say which criterion defeats the mitigation, with the counts; else what is not judged."""
+        why = "; ".join(self.reasons)
+        return f"{self.judgement.sentence} ({why})" if why else self.judgement.sentence
+
 
 _UNKNOWN = Interval(_NAN, _NAN, _NAN)
 _UNCHECKED = ReferenceRow("not checked", _UNKNOWN, 0, 0, False, _UNKNOWN)
