@@ -202,7 +202,7 @@ def test_the_table_has_a_line_per_treatment() -> None:
     )
     assert lines[9] == "These mitigations do not pass:"
     assert lines[10].startswith(
-        "- Random token insertion 2: fails by: no copy, subject kept; not judged: robust (1 of 2: "
+        "- Random token insertion 2: fails by: no copy, subject kept, reference prompts unharmed; "
     )
     assert "; harms reference prompts: alignment -0.06 [-0.31, +0.19]" in lines[10]
     assert len(lines) == 14
