@@ -131,7 +131,7 @@ def _variation(run: MitigationRun, prompts: Sequence[int], treatment: Treatment)
     cells = [(run.cell(prompt, treatment), run.cell(prompt, none)) for prompt in prompts]
     pairs = [(cell, base) for cell, base in cells if cell and base and not cell.refused]
     moved = torch.tensor([float(cell.moved.mean()) for cell, _ in pairs])
-    return paired_interval(moved, torch.tensor([base.agreement for _, base in pairs]))
+    return paired_interval(moved, torch.tensor([base.seed_similarity for _, base in pairs]))
 
 
 def _verdict(
