@@ -16,6 +16,9 @@ from torch import Tensor
 from mmh_core.diffusion.schedule import Schedule
 from mmh_core.diffusion.score_model import ScoreModel, expand
 
+#: Where the times of a grid lie: the larger, the more of them at little noise.
+_RHO = 7.0
+
 
 def time_grid(
     schedule: Schedule,
@@ -23,9 +26,8 @@ def time_grid(
     *,
     lowest: float = 2e-3,
     highest: float = 80.0,
-    rho: float = 7.0,
 ) -> Tensor:
-    """Return `steps + 1` falling times: `steps` that are even in `delta^(1 / rho)`, then 0.
+    """Return `steps + 1` falling times: `steps` that are even in `delta^(1 / 7)`, then 0.
 
     Karras et al. 2022, Eq. 5. The first time has the noise scale `highest`, the last but one
     `lowest`, both in data units and clipped to what the schedule reaches. The defaults suit data
@@ -36,13 +38,11 @@ def time_grid(
         raise ValueError(f"steps must be at least 2, got {steps!r}.")
     if not (0 < lowest < highest and math.isfinite(highest)):
         raise ValueError(f"lowest must be above 0 and below highest, got {lowest!r}, {highest!r}.")
-    if not (math.isfinite(rho) and rho > 0):
-        raise ValueError(f"rho must be a finite number above 0, got {rho!r}.")
     # Not from t = 0, which is the end of the grid: a schedule may still have noise there.
     ends = schedule.log_delta(torch.tensor([1e-6, 1.0], dtype=torch.float64)).exp().tolist()
-    bottom, top = max(lowest, ends[0]) ** (1 / rho), min(highest, ends[1]) ** (1 / rho)
+    bottom, top = max(lowest, ends[0]) ** (1 / _RHO), min(highest, ends[1]) ** (1 / _RHO)
     roots = torch.linspace(top, bottom, steps, dtype=torch.float64)
-    times = schedule.time_at(rho * roots.log())
+    times = schedule.time_at(_RHO * roots.log())
     grid = torch.cat([times, torch.zeros(1, dtype=torch.float64)]).float()
     if not bool((grid.diff() < 0).all()):
         raise ValueError(

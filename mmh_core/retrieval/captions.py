@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -309,7 +309,8 @@ def _wrong(cells: tuple[str, ...]) -> str | None:
     return f"its caption {half}" if half else None
 
 
-def _finder(images: Sequence[str]) -> _Finder:
+def _finder(images: Sequence[str]) -> Callable[[str], str | None]:
+    """Return the lookup from a name in a table to the image that it means, None for none."""
     exact, plain = dict[str, str](), dict[str, str]()
     loose: dict[str, list[str]] = {}
     for image in images:
@@ -319,25 +320,16 @@ def _finder(images: Sequence[str]) -> _Finder:
         stem = _stem(name)
         for key in {_plain(name).casefold(), stem, stem.rpartition("/")[2]}:
             loose.setdefault(key, []).append(image)
-    return _Finder(exact, plain, loose)
 
-
-@dataclass(frozen=True)
-class _Finder:
-    """The lookup from a name in a table to the image that it means."""
-
-    exact: dict[str, str]
-    plain: dict[str, str]
-    loose: dict[str, list[str]]
-
-    def __call__(self, name: str) -> str | None:
-        for captions, key in ((self.exact, name), (self.plain, _plain(name))):
-            if key in captions:
-                return captions[key]
+    def find(name: str) -> str | None:
+        if image := exact.get(name, plain.get(_plain(name))):
+            return image
         for key in (_plain(name).casefold(), _plain(name)):
-            if len(matches := self.loose.get(key, [])) == 1:
+            if len(matches := loose.get(key, [])) == 1:
                 return matches[0]
         return None
+
+    return find
 
 
 def _plain(name: str) -> str:

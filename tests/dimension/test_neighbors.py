@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy import special, stats
 
-from mmh_core.dimension import knn
 from mmh_core.dimension.neighbors import (
     NeighborGraph,
     concordance,
@@ -81,11 +80,9 @@ def skewness_of(lid):
 # The graph
 
 
-@pytest.mark.parametrize("block", [16, 200])  # rows in blocks, and all at once
-@pytest.mark.parametrize("count", [12, 150])  # fewer points than candidates, and more
-def test_graph_equals_brute_force(generator, monkeypatch, block, count):
-    monkeypatch.setattr(knn, "SEARCH_ROWS", block)
-    monkeypatch.setattr(knn, "BLOCK_BYTES", 1000 * block)
+# Fewer points than candidates, more, and so many that rows are measured in blocks.
+@pytest.mark.parametrize("count", [12, 150, 900])
+def test_graph_equals_brute_force(generator, count):
     points = normal(count, 3, 4, generator=generator)
     queries = normal(37, 3, 4, generator=generator)
     for asked in (None, queries):
@@ -303,15 +300,14 @@ def test_estimates_do_not_depend_on_units_position_and_axes(generator):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_batch_equals_loop(generator, monkeypatch, estimator):
-    points, queries = normal(250, 5, generator=generator), normal(9, 5, generator=generator)
-    batch = estimator(knn_graph(points, 30, queries=queries))
-    monkeypatch.setattr(knn, "BLOCK_BYTES", 2**15)  # several blocks of neighborhoods
-    blocks = estimator(knn_graph(points, 30, queries=queries))
-    loop = [estimator(knn_graph(points, 30, queries=one[None])) for one in queries]
-    for result in (blocks.lid, torch.cat([one.lid for one in loop])):
+def test_batch_equals_loop(generator, estimator):
+    # Several blocks of neighborhoods, and each query alone.
+    points, queries = normal(250, 5, generator=generator), normal(900, 5, generator=generator)
+    batch = estimator(knn_graph(points, 30, queries=queries)).lid
+    for row in range(0, len(queries), 100):
+        alone = estimator(knn_graph(points, 30, queries=queries[row : row + 1])).lid
         # Products of matrices of other sizes round otherwise; ESS magnifies it by 2 lid^2 = 50.
-        torch.testing.assert_close(result, batch.lid, rtol=1e-12, atol=0)
+        torch.testing.assert_close(alone, batch[row : row + 1], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
