@@ -47,7 +47,7 @@ def _sections(queues: list[QueueRecord]) -> None:
     from views.review.state import key
     from views.widgets.tabs import open_tabs
 
-    tabs = {name: label for name, label in TABS.items() if queues or name in ("scan", "hand")}
+    tabs = {name: label for name, label in TABS.items() if queues or name in ("scan", "export")}
     if st.session_state[key("tab")] not in tabs:
         st.session_state[key("tab")] = "scan"
     for name, tab in open_tabs(tabs, key):

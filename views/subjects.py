@@ -145,7 +145,7 @@ def _folder_reference(searched: IndexedFolder) -> TrainingSet:
         return folder_training_set(searched.index, embedder, searched.images)
 
 
-@st.cache_resource(show_spinner="Reading the training images", max_entries=2)
+@st.cache_resource(show_spinner="Loading the training images", max_entries=2)
 def _pocket_reference(folder: str, stamp: int) -> TrainingSet:
     from mmh_core.subject.calibration import calibration_beside
     from mmh_core.subject.training_set import pocket_training_set

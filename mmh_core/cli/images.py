@@ -79,8 +79,8 @@ def images(
     from mmh_core.report.folder import check_folder, write_folder
     from mmh_core.store.archive import save_record
     from mmh_core.studies.detection.prompt_scan import scanned
-    from mmh_core.studies.images.run import ImageConfig, checked
-    from mmh_core.studies.images.study import image_study
+    from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.studies.images.study import checked, image_study
 
     check_folder(out)
     check_places(keep)

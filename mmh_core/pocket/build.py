@@ -96,7 +96,7 @@ def build(
     Started again after an interruption it resumes where it was; a stage whose settings, or whose
     input, have changed starts anew. `world` is drawn from the seed unless given.
     """
-    yield Progress(0.0, "Drawing the world", Built("world", {}, out))
+    yield Progress(0.0, "Rendering the world", Built("world", {}, out))
     if world is None:
         world = build_world(config.seed, share=config.share)
     run = _Run(config, world, out, work, device)

@@ -79,7 +79,7 @@ def calibrate(
     """Calibrate; the last progress carries the result."""
     yield Progress(0.0, "Calibrating copy thresholds on held-out images", None)
     thresholds = _thresholds(model, world, embedder, training)
-    yield Progress(0.2, "Drawing images of the calibration captions", None)
+    yield Progress(0.2, "Generating images of the calibration captions", None)
     trials = generate_trials(
         model, calibration_captions(world.seed), (_SEED,), guidance=guidance, steps=steps
     )
@@ -88,7 +88,7 @@ def calibrate(
     latents, embeddings = held_out_latents(model, world, held)
     auc, rank, normal = [], [], []
     for number, delta in enumerate(DELTAS):
-        yield Progress(0.4 + 0.12 * number, f"Reading LID at noise {delta:g}", None)
+        yield Progress(0.4 + 0.12 * number, f"Estimating LID at noise scale {delta:g}", None)
         lid = lid_at(model, trials.latents, trials.embeddings, math.log(delta), seed=number)
         held_lid = lid_at(model, latents, embeddings, math.log(delta), seed=number)
         auc.append(float(area_under_curve(-lid[memorized], -lid[~memorized])))
@@ -97,7 +97,7 @@ def calibrate(
     best = int(np.argmax(np.add(auc, rank)))
     yield Progress(
         1.0,
-        f"LID is read at noise {DELTAS[best]:g}",
+        f"LID is estimated at noise scale {DELTAS[best]:g}",
         ImageCalibration(
             thresholds,
             LidScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best]),

@@ -46,7 +46,7 @@ def check(
     rows: list[Row] = []
     yield Progress(0.0, "Loading the model", Check(()))
     model, embedded = load(folder, device=device), open_embedded_data(folder)
-    yield Progress(0.02, "Drawing images of trained captions", Check(()))
+    yield Progress(0.02, "Generating images of trained captions", Check(()))
     trials = generate_trials(
         model,
         pd.concat([captions_of(embedded.world.seed, None), open_captions(_OPEN, SEED)]),
@@ -55,11 +55,11 @@ def check(
         steps=model.steps,
     )
     rows += copy_rows(trials, embedded, chosen)
-    yield Progress(0.3, "Drawing images of paraphrases", Check(tuple(rows)))
+    yield Progress(0.3, "Generating images of paraphrases", Check(tuple(rows)))
     rows += paraphrase_rows(model, embedded, chosen)
-    yield Progress(0.5, "Reading LID of what was drawn", Check(tuple(rows)))
+    yield Progress(0.5, "Estimating LID of generated images", Check(tuple(rows)))
     rows += generated_lid_rows(model, trials, embedded, chosen)
-    yield Progress(0.8, "Reading LID of held-out images", Check(tuple(rows)))
+    yield Progress(0.8, "Estimating LID of held-out images", Check(tuple(rows)))
     rows.append(held_out_lid_row(model, embedded, chosen))
     yield Progress(0.9, "Checking autoencoder, descriptor and CLIP", Check(tuple(rows)))
     rows.append(_autoencoder(model, embedded))

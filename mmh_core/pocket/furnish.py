@@ -64,7 +64,7 @@ def furnish(
     yield Progress(0.3, "Describing the training images", None)
     index = _index(world, pocket_embedder(folder / "descriptor"))
     save_index(index, folder / "index", storage="float16")
-    yield Progress(0.6, "Drawing the map of the training images", None)
+    yield Progress(0.6, "Computing the map of the training images", None)
     [*_, places] = placed(np.asarray(index.vectors))
     if places is None:
         raise ValueError("The map has no places.")

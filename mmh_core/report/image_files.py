@@ -24,7 +24,8 @@ from mmh_core.formats.png_latents import CHUNK, packed_latents
 from mmh_core.formats.texts import check_text
 from mmh_core.formats.untrusted import error_text, json_record, parse_json
 from mmh_core.records import MMHError
-from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ImageVerdict, checked
+from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ImageVerdict
+from mmh_core.studies.images.study import checked
 from mmh_core.text_to_image.requests import Sampling, SchedulerName
 
 KEYWORD = "manifold-memorization"

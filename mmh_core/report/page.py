@@ -31,12 +31,12 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "figure": figure}
+    environment.filters |= {"printable": printable, "figure": figure}
     return environment.get_template(template).render(values)
 
 
-def shown(text: str) -> str:
-    """Return a text with what no page may hold (control characters, lone surrogates) marked."""
+def printable(text: str) -> str:
+    """Return a text with replacement characters for control characters and lone surrogates."""
     return "".join(
         "\N{REPLACEMENT CHARACTER}"
         if letter not in "\t\n\r" and unicodedata.category(letter) in ("Cc", "Cs")

@@ -48,6 +48,8 @@ _RENAMED_FIELDS = {
     },
     "TokenRun": {"found": "attributions"},
 }
+#: Earlier labels that older files hold -> the labels of today.
+_RENAMED_LABELS = {"Seed agreement": "Seed-to-seed similarity"}
 #: Fields that older files hold and that no record has any more.
 _DROPPED = {"CauseCalibration": {"threshold"}}
 _REMEDY = "Run the study again, or remove the file."
@@ -183,6 +185,8 @@ def _unpack(tree: Any, hint: Any, tensors: dict[str, Tensor]) -> Any:
             fields.pop(name, None)
         renamed = _RENAMED_FIELDS.get(record_type.__name__, {})
         fields = {renamed.get(name, name): value for name, value in fields.items()}
+        if isinstance(label := fields.get("label"), str):
+            fields["label"] = _RENAMED_LABELS.get(label, label)
         if not names - unknown <= set(fields) <= names:
             raise ValueError(f"the fields of {record_type.__name__} differ")
         return record_type(**{k: _unpack(v, hints[k], tensors) for k, v in fields.items()})

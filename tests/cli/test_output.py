@@ -25,8 +25,8 @@ WORK = (
     (1.0, "clip: step 3"),
     (31.0, "clip: step 4"),
     (31.1, "unet: step 1"),
-    (31.2, "Reading LID at noise 0.1"),
-    (31.3, "Reading LID at noise 0.25"),
+    (31.2, "Estimating LID at noise scale 0.1"),
+    (31.3, "Estimating LID at noise scale 0.25"),
     (31.4, "999 of 1,000 images"),
     (31.5, "1,000 of 1,000 images"),
     (31.6, "1,000 images indexed"),
@@ -68,7 +68,7 @@ def test_a_file_gets_a_line_for_each_stage_and_each_half_minute(
         "  0%  clip: step 1",
         " 30%  clip: step 4",
         " 40%  unet: step 1",
-        " 50%  Reading LID at noise 0.1",
+        " 50%  Estimating LID at noise scale 0.1",
         " 70%  999 of 1,000 images",
         " 90%  1,000 images indexed",
     ]
@@ -86,7 +86,7 @@ def test_a_terminal_has_one_line_written_over_itself(
         " 20%  clip: step 3",
         " 30%  clip: step 4",
         " 40%  unet: step 1",
-        " 50%  Reading LID at noise 0.1",
+        " 50%  Estimating LID at noise scale 0.1",
         " 70%  999 of 1,000 images",
         " 90%  1,000 images indexed\n",
     ]

@@ -248,7 +248,7 @@ def test_thresholds_that_decide_nothing_are_refused(change: dict[str, float]) ->
         dataclasses.replace(THRESHOLDS, **change)  # type: ignore[arg-type]
 
 
-def test_calibration_lets_the_stated_share_of_innocents_pass_both_rules() -> None:
+def test_calibration_lets_the_stated_share_of_images_that_copy_nothing_pass_both_rules() -> None:
     draws = torch.Generator().manual_seed(0)
     similarity = torch.rand(300, generator=draws, dtype=torch.float64)
     distance = 1 + torch.rand(300, generator=draws, dtype=torch.float64)

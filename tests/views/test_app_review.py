@@ -427,7 +427,7 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
 ) -> None:
     app = opened()
     give(app, "e")
-    app = opened(tab="hand")
+    app = opened(tab="export")
     sound(app.button(key="rv_verify").click().run())
     assert "All 1 rows are as they were recorded" in said(app).replace("\\", "")
     for seal, words in (
@@ -455,7 +455,7 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
     assert "is here already" in said(app).replace("\\", "")
     started_with("--data", tmp_path / "elsewhere")
     filled()
-    app = opened(tab="hand")
+    app = opened(tab="export")
     assert app.query_params["queue"] != queue.id
     sound(app.file_uploader(key="rv_case").upload("case.zip", files["zip"]).run())
     sound(app.button(key="rv_import").click().run())

@@ -232,7 +232,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
         expect(report.get_by_role("heading", name="Evidence, one sheet")).to_be_visible()
         sees(report, COPIED)
     with serve(REPOSITORY / "app.py", tmp_path) as elsewhere:
-        page.goto(f"{elsewhere.url}/review?tab=hand")
+        page.goto(f"{elsewhere.url}/review?tab=export")
         page.get_by_role("tab", name="Export & audit log").wait_for()
         wait_for_app(page, timeout=PATIENCE / 1000)
         upload(page, "case.zip", saved["zip"].read_bytes())

@@ -118,7 +118,7 @@ def heavy(queue: QueueRecord) -> QueueRecord:
 
 
 def test_files_that_do_not_fit_are_told_and_nothing_half_is_offered(heavy: QueueRecord) -> None:
-    app = opened(tab="hand")
+    app = opened(tab="export")
     with full_disk(ROOM):
         sound(app.button(key="rv_prepare").click().run())
     assert "could not be written" in said(app)
@@ -130,13 +130,13 @@ def test_files_that_do_not_fit_are_told_and_nothing_half_is_offered(heavy: Queue
 def test_a_case_that_does_not_fit_is_told_and_imported_in_full_or_not_at_all(
     heavy: QueueRecord, tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
-    app = opened(tab="hand")
+    app = opened(tab="export")
     sound(app.button(key="rv_prepare").click().run())
     [case] = [data for name, data in kept_files(app).items() if name.endswith(".zip")]
     started_with("--data", tmp_path / "elsewhere")
     filled()
     before = list_queues(review_session.queues())
-    app = opened(tab="hand")
+    app = opened(tab="export")
     sound(app.file_uploader(key="rv_case").upload("case.zip", case).run())
     # First too little for the file itself, then enough for it and not for what is in it.
     for size, words in ((ROOM, "could not be written"), (len(case) + 1, "disk is not full")):

@@ -13,7 +13,7 @@ from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, Det
 from mmh_core.studies.detection.published import PUBLISHED, SETTING
 from views.benchmark import state
 from views.benchmark.threshold import threshold
-from views.images import show
+from views.images import image_html
 from views.widgets import downloads, layout, words
 
 #: One of each family: lines that all lie in the corner would hide one another.
@@ -32,7 +32,7 @@ def nothing() -> None:
 
 def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     """Show everything about one comparison."""
-    show.lacking(run.missing, run.notes)
+    image_html.show_missing(run.missing, run.notes)
     _answer(run)
     layout.heading(
         "Detector performance: memorized against reference prompts",
@@ -247,7 +247,7 @@ def _limits(run: BenchmarkRun) -> None:
             "duplicated caption counts as memorized even where the model failed to learn "
             "it.\n- The prompts are of one invented data set. The ranking of detectors on a "
             f"large model can differ.\n- One percent of {run.rows[0].all.negatives} reference "
-            f"prompts is {int(0.01 * run.rows[0].all.negatives)} prompt(s): read the strict "
+            f"prompts is {words.plural(int(0.01 * run.rows[0].all.negatives), 'prompt')}: read the strict "
             "rate with its interval.\n- Prompts of one subject resemble one another, which the "
             "intervals do not see."
         )

@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from mmh_core.studies.images.run import ImageResult, ImageRun
-from views.images import phrases, show, state
+from views.images import image_html, phrases, state
 from views.images import session as image_session
 from views.widgets import job_panel, layout
 
@@ -23,7 +23,7 @@ def section(run: ImageRun, chosen: int | None) -> None:
     with st.container(key="im_cards"):
         for image in run.images:
             with st.container(border=True, key=f"im_card_{image.index}", gap="small"):
-                show.html(body(run, image))
+                image_html.show(body(run, image))
                 _buttons(image, chosen)
 
 
@@ -32,21 +32,21 @@ def so_far(run: ImageRun) -> None:
     with st.container(key="im_cards_live"):
         for image in run.images:
             with st.container(border=True):
-                show.html(body(run, image))
+                image_html.show(body(run, image))
 
 
 def body(run: ImageRun, image: ImageResult) -> str:
     """Return the HTML of a card."""
-    own = show.figure(
+    own = image_html.figure(
         image.image,
         f"Generated image, seed {image.seed}",
         f"generated, seed {image.seed}",
-        most=show.CARD,
+        most=image_html.CARD,
     )
     parts = [f'<div class="im-pair">{own}{_nearest(run, image)}</div>']
     if len(run.config.prompts) > 1:
         parts.append(f'<p class="im-quiet">{escape(image.prompt[:120])}</p>')
-    parts.append(show.verdict(image.verdict))
+    parts.append(image_html.verdict(image.verdict))
     lines = [f"LID <b>{phrases.lid_with_error(image.lid)}</b>"]
     if image.lid is not None:
         lines.append(phrases.percentile(image.lid))
@@ -63,11 +63,11 @@ def body(run: ImageRun, image: ImageResult) -> str:
 def _nearest(run: ImageRun, image: ImageResult) -> str:
     near = image.nearest
     if near is not None:
-        return show.figure(
+        return image_html.figure(
             near.image,
             f"Nearest training image, {near.display_name}: {near.caption}",
             f"training image {escape(phrases.training_image_name(near.id, near.file))}",
-            most=show.CARD,
+            most=image_html.CARD,
         )
     why = "searching" if run.searched else "no training images to search"
     return f"<figure><figcaption>{why}</figcaption></figure>"
@@ -105,7 +105,7 @@ def live(job: str) -> None:
 
 def _running(run: ImageRun) -> None:
     """Show the preview of the running step, and the images that are finished."""
-    show.not_read(run)
+    image_html.show_unread(run)
     if len(run.preview):
         layout.heading(
             "Predicted image at the current step",
@@ -115,10 +115,10 @@ def _running(run: ImageRun) -> None:
         # Those of a prompt that are finished come first in its seeds.
         seeds = run.config.seeds[len(run.images) % len(run.config.seeds) :]
         figures = "".join(
-            show.figure(image, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
+            image_html.figure(image, f"Preview, seed {seed}", f"seed {seed}", most=image_html.CARD)
             for image, seed in zip(run.preview, seeds, strict=False)
         )
-        show.html(f'<div class="im-grid wide">{figures}</div>')
+        image_html.show(f'<div class="im-grid wide">{figures}</div>')
     if run.images:
         layout.heading(
             "Finished images",

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmh_core.plots.image_grid import difference, reduced, region_image
 from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.copies import TrainingNeighbor
-from views.images import phrases, show
+from views.images import image_html, phrases
 from views.widgets import layout
 
 _WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
@@ -64,12 +64,12 @@ def choose_seed(seeds: Sequence[int], key: str) -> int:
 
 def compared(first: NamedImage, second: NamedImage, way: str) -> str:
     """Return two images in a way of comparing them, as HTML."""
-    elements = [show.img(named.image, named.alt, most=_LARGE) for named in (first, second)]
+    elements = [image_html.img(named.image, named.alt, most=_LARGE) for named in (first, second)]
     if way == "flicker":
         return f'<div class="im-stack im-flicker">{"".join(elements)}</div>'
     if way == "difference":
         alt = "Absolute difference of the two images"
-        element = show.img(difference(first.image, second.image), alt, most=_LARGE)
+        element = image_html.img(difference(first.image, second.image), alt, most=_LARGE)
         return f'<div class="im-stack">{element}</div>'
     figures = "".join(
         f"<figure>{element}<figcaption>{escape(named.caption)}</figcaption></figure>"
@@ -98,7 +98,7 @@ def neighbor(near: TrainingNeighbor, threshold: float = math.nan) -> str:
         f"{kind}image {near.id:,}{times}{file}<br>{text}"
     )
     alt = f"Training image {near.display_name}: {near.caption}"
-    return show.figure(near.image, alt, caption, most=show.THUMB)
+    return image_html.figure(near.image, alt, caption, most=image_html.THUMB)
 
 
 @st.fragment
@@ -109,9 +109,8 @@ def section(image: ImageResult, name: str) -> None:
         "Is it the same image? Equal layout alone is a template, equal subject alone is no copy.",
     )
     if not image.neighbors:
-        show.html(
-            f'<div class="im-stack">{show.img(image.image, "Generated image", most=_LARGE)}</div>'
-        )
+        large = image_html.img(image.image, "Generated image", most=_LARGE)
+        image_html.show(f'<div class="im-stack">{large}</div>')
         st.caption("There are no training images of this model to compare with.")
         return
     ranks = list(range(len(image.neighbors)))
@@ -134,7 +133,7 @@ def section(image: ImageResult, name: str) -> None:
         NamedImage(image.image, "Generated image", "this image"),
         NamedImage(near.image, alt, f"training image {_called(near)}"),
     )
-    show.html(compared(*pair, way))
+    image_html.show(compared(*pair, way))
     st.caption(sentence(way, "This image at left, the training image at right."))
 
 
@@ -163,14 +162,14 @@ def region(image: ImageResult, name: str) -> None:
         st.caption("A region map needs guidance and a caption.")
         return
     opacity = st.slider("Opacity", 0, 100, 55, step=5, format="%d %%", key=f"im_opacity_{name}")
-    below = show.img(reduced(image.image, _LARGE), "The image")
+    below = image_html.img(reduced(image.image, _LARGE), "The image")
     rows, columns = image.region.shape
-    above = show.img(
+    above = image_html.img(
         heatmap,
         f"Region map of {rows} x {columns} cells",
         style=f"opacity: {opacity / 100:.2f}; background: none",
     )
-    show.html(f'<div class="im-stack">{below}{above}</div>')
+    image_html.show(f'<div class="im-stack">{below}{above}</div>')
     st.caption(
         f"{rows} x {columns} cells, from no guidance (violet) to the largest in this image."
     )
@@ -197,14 +196,14 @@ def steps(image: ImageResult, name: str) -> None:
     step = st.select_slider("Step", kept_steps, value=kept_steps[0], key=f"im_step_{name}")
     frame = image.frames[kept_steps.index(step)]
     strip = "".join(
-        show.figure(
+        image_html.figure(
             thumbnail, f"After step {at}", f"<b>{at}</b>" if at == step else str(at), most=64
         )
         for thumbnail, at in zip(image.frames, kept_steps, strict=True)
     )
-    large = show.img(frame, f"Predicted image after step {step}", most=_LARGE)
-    show.html(f'<div class="im-stack">{large}</div>')
-    show.html(f'<div class="im-strip">{strip}</div>')
+    large = image_html.img(frame, f"Predicted image after step {step}", most=_LARGE)
+    image_html.show(f'<div class="im-stack">{large}</div>')
+    image_html.show(f'<div class="im-strip">{strip}</div>')
 
 
 def _reconstruction(image: ImageResult) -> None:
@@ -213,6 +212,8 @@ def _reconstruction(image: ImageResult) -> None:
         "The image after encoding and decoding. LID is estimated here: details lost in it, "
         "such as fine print, cannot have been memorized.",
     )
-    own = show.figure(image.image, "The uploaded image", "uploaded", most=_LARGE)
-    back = show.figure(image.frames[0], "Autoencoder reconstruction", "reconstructed", most=_LARGE)
-    show.html(f'<div class="im-pair">{own}{back}</div>')
+    own = image_html.figure(image.image, "The uploaded image", "uploaded", most=_LARGE)
+    back = image_html.figure(
+        image.frames[0], "Autoencoder reconstruction", "reconstructed", most=_LARGE
+    )
+    image_html.show(f'<div class="im-pair">{own}{back}</div>')

@@ -12,7 +12,7 @@ from mmh_core.plots import images
 from mmh_core.report.image_files import about_of, png_bytes
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.subject.reference_prompts import ReferencePrompts
-from views.images import compare, phrases, show, state
+from views.images import compare, image_html, phrases, state
 from views.widgets import downloads, layout, words
 
 
@@ -124,7 +124,7 @@ def facts(image: ImageResult) -> None:
         "From copies and LID together. It speaks of this model and these training images, and "
         "not of harm.",
     )
-    show.html(show.verdict(image.verdict))
+    image_html.show(image_html.verdict(image.verdict))
     st.text(image.reason)
     rows = []
     lid = image.lid
@@ -167,4 +167,4 @@ def _neighbors(image: ImageResult, context: ImageContext) -> None:
     )
     threshold = math.nan if image.copy is None else image.copy.threshold
     cards = "".join(compare.neighbor(near, threshold) for near in image.neighbors)
-    show.html(f'<div class="im-grid">{cards}</div>')
+    image_html.show(f'<div class="im-grid">{cards}</div>')

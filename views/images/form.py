@@ -7,7 +7,8 @@ from dataclasses import replace
 import streamlit as st
 
 from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.studies.images.run import ImageConfig, check_negative, checked
+from mmh_core.studies.images.run import ImageConfig
+from mmh_core.studies.images.study import check_negative, checked
 from views import models as model_session
 from views import session, subjects
 from views.images import duration, state

@@ -11,8 +11,8 @@ from mmh_core.records import MMHError
 from mmh_core.studies.images.map import ImageMap
 from mmh_core.studies.images.run import ImageRun
 from views import subjects
+from views.images import image_html
 from views.images import session as image_session
-from views.images import show
 from views.images.settings import ImageSettings
 from views.images.state import key
 from views.manifolds.points import selected_ids
@@ -139,7 +139,7 @@ def _listed(run: ImageRun, table: pd.DataFrame) -> None:
             image = training.image(rows[number])
         else:
             continue
-        images.append(show.data_uri(image, _THUMB))
+        images.append(image_html.data_uri(image, _THUMB))
     listed = table.copy()
     listed.insert(0, " ", images)
     st.dataframe(

@@ -18,7 +18,7 @@ from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
 from mmh_core.studies.detection.prompt_scan import scan_words
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from views import models
-from views.images import audit, cards, detail, phrases, plane, show, state
+from views.images import audit, cards, detail, image_html, phrases, plane, state
 from views.images.settings import TABS, ImageSettings, form_of
 from views.images.state import choose_image, key
 from views.widgets import layout, reproduce, words
@@ -55,9 +55,9 @@ def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> N
         sentence += " The form at left differs: press Generate to run that."
     with st.container(gap="xsmall"):
         for prompt in run.config.prompts[:4]:
-            show.html(f'<p class="im-prompt">{escape(prompt)}</p>')
+            image_html.show(f'<p class="im-prompt">{escape(prompt)}</p>')
         st.caption(layout.plain(sentence))
-    show.not_read(run)
+    image_html.show_unread(run)
     if run.state == "stopped":
         kept = f"{count} kept" if run.images else "no image was finished"
         st.info(f"Stopped before the end; {kept}.", icon=":material/stop_circle:")

@@ -106,7 +106,7 @@ def submit_images(config: ImageConfig) -> str:
 
     Errors: ValueError and MMHError for a config that cannot be run, and for a full queue.
     """
-    from mmh_core.studies.images.run import checked
+    from mmh_core.studies.images.study import checked
 
     config = checked(config)
     model_session.source_of(config.model)

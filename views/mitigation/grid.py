@@ -22,7 +22,7 @@ from mmh_core.studies.mitigation.outcome import (
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import treatment_rows
 from mmh_core.studies.mitigation.verdict import harm, verdicts
-from views.images import show
+from views.images import image_html
 from views.mitigation import phrases, state
 from views.mitigation import session as mitigation_session
 from views.widgets import job_panel, layout
@@ -68,7 +68,7 @@ def section(run: MitigationRun, chosen: Treatment | None) -> None:
     with st.container(key="mi_grid"):
         for number_, cell in enumerate(cells_of(run, 0)):
             with st.container(border=True, key=f"mi_cell_{number_}", gap="small"):
-                show.html(STYLE + body(run, cell))
+                image_html.show(STYLE + body(run, cell))
                 st.button(
                     "Details below" if cell.treatment == chosen else "Details",
                     key=f"mi_look_{number_}",
@@ -84,7 +84,7 @@ def so_far(run: MitigationRun) -> None:
     with st.container(key="mi_grid_live"):
         for cell in run.cells:
             with st.container(border=True):
-                show.html(STYLE + body(run, cell, with_prompt=True))
+                image_html.show(STYLE + body(run, cell, with_prompt=True))
 
 
 def cells_of(run: MitigationRun, prompt: int) -> list[Cell]:
@@ -114,7 +114,7 @@ def body(run: MitigationRun, cell: Cell, *, with_prompt: bool = False) -> str:
 
 def _figure(run: MitigationRun, cell: Cell, seed: int, outcome: ImageOutcome) -> str:
     alt = f"{cell.label}, seed {run.config.seeds[seed]}: {outcome.reason}"
-    image = show.img(cell.images[seed], alt, most=show.THUMB)
+    image = image_html.img(cell.images[seed], alt, most=image_html.THUMB)
     alignment = number(float(cell.alignment[seed]), 2)
     row = OUTCOME_ROWS[outcome.kind]
     frame = f"mi-{row.frame}" if row.frame else ""
@@ -170,10 +170,10 @@ def _running(run: MitigationRun) -> None:
             "step and can still change.",
         )
         figures = "".join(
-            show.figure(image, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
+            image_html.figure(image, f"Preview, seed {seed}", f"seed {seed}", most=image_html.CARD)
             for image, seed in zip(run.preview, run.config.seeds, strict=False)
         )
-        show.html(f'<div class="im-grid">{figures}</div>')
+        image_html.show(f'<div class="im-grid">{figures}</div>')
     if run.cells:
         layout.heading(
             "Finished images",
@@ -207,7 +207,7 @@ def side_effects(run: MitigationRun) -> None:
     for prompt in finished:
         st.text(run.config.prompts[prompt])
         bodies = "".join(f"<div>{body(run, cell)}</div>" for cell in cells_of(run, prompt))
-        show.html(f'{STYLE}<div class="mi-cells">{bodies}</div>')
+        image_html.show(f'{STYLE}<div class="mi-cells">{bodies}</div>')
 
 
 def _harm(run: MitigationRun) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmh_core.mitigations.wording import word_diff
 from mmh_core.studies.mitigation.outcome import image_outcomes, rank_bound_of
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
-from views.images import compare, show
+from views.images import compare, image_html
 from views.images import phrases as image_phrases
 from views.mitigation import phrases
 from views.widgets import layout
@@ -41,9 +41,9 @@ def section(run: MitigationRun, base: Cell, cell: Cell, name: str) -> None:
     with left:
         if cell.refused:
             st.info(layout.plain(cell.refused), icon=":material/block:")
-            show.html(_large(base.images[chosen], "Without the mitigation"))
+            image_html.show(_large(base.images[chosen], "Without the mitigation"))
         else:
-            show.html(_compared(run, base, cell, chosen, way))
+            image_html.show(_compared(run, base, cell, chosen, way))
             st.caption(
                 compare.sentence(
                     way, "The training image, the image without the mitigation, and with it."
@@ -85,7 +85,7 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     if cell.changed:
         st.text(cell.changed)
     if cell.used != prompt:
-        show.html(diff(prompt, cell.used))
+        image_html.show(diff(prompt, cell.used))
     rows = [
         ("Verdict of the copy search", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")
     ]
@@ -122,12 +122,12 @@ def _compared(run: MitigationRun, base: Cell, cell: Cell, seed: int, way: str) -
         caption += f", {similar[1]} with"
     if run.copy_threshold == run.copy_threshold:
         caption += f"; a copy is proposed from {run.copy_threshold:.3f} on"
-    figure = show.figure(training, f"Training image {id}", caption, most=_LARGE)
+    figure = image_html.figure(training, f"Training image {id}", caption, most=_LARGE)
     return f'{_STYLE}<div class="mi-three">{figure}<div>{pair}</div></div>'
 
 
 def _large(image: Tensor, alt: str) -> str:
-    return f'<div class="im-stack">{show.img(image, alt, most=_LARGE)}</div>'
+    return f'<div class="im-stack">{image_html.img(image, alt, most=_LARGE)}</div>'
 
 
 def _noise(base: Cell, cell: Cell) -> None:
@@ -158,8 +158,8 @@ def _nearest(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
         )
         return
     caption = f"nearest training image with the mitigation: {id:,}, similarity {similarity:.3f}"
-    figure = show.figure(image, f"Training image {id}", caption, most=show.THUMB)
-    show.html(f'<div class="im-one" style="max-width: 9rem">{figure}</div>')
+    figure = image_html.figure(image, f"Training image {id}", caption, most=image_html.THUMB)
+    image_html.show(f'<div class="im-one" style="max-width: 9rem">{figure}</div>')
 
 
 def _pair(before: Tensor, after: Tensor, seed: int, digits: int) -> str:

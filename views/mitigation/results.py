@@ -19,7 +19,7 @@ from mmh_core.studies.mitigation.verdict import (
     nothing_to_solve,
     verdicts,
 )
-from views.images import show
+from views.images import image_html
 from views.mitigation import grid, pairs, phrases, robustness, state, table, tokens, training
 from views.mitigation.settings import TABS, MitigationSettings, same_request
 from views.mitigation.state import choose_cell, key
@@ -66,7 +66,7 @@ def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: 
     if config.model == settings.model and not same_request(settings.form, config):
         sentence += " The form at left differs: press Compare to run that."
     with st.container(gap="xsmall"):
-        show.html(
+        image_html.show(
             f'<p class="im-prompt" style="font-size: 1.25rem">{escape(config.prompts[0])}</p>'
         )
         st.caption(layout.plain(sentence))
@@ -77,7 +77,7 @@ def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: 
             icon=":material/stop_circle:",
         )
         _unfinished(run)
-    show.lacking(run.missing, run.notes)
+    image_html.show_missing(run.missing, run.notes)
 
 
 def _unfinished(run: MitigationRun) -> None:
@@ -85,11 +85,13 @@ def _unfinished(run: MitigationRun) -> None:
     if not len(run.preview):
         return
     figures = "".join(
-        show.figure(image, f"Unfinished image, seed {seed}", f"seed {seed}", most=show.THUMB)
+        image_html.figure(
+            image, f"Unfinished image, seed {seed}", f"seed {seed}", most=image_html.THUMB
+        )
         for image, seed in zip(run.preview, run.config.seeds, strict=False)
     )
     st.caption(layout.plain(f"Unfinished when it was stopped: {run.preview_of}."))
-    show.html(f'<div class="im-grid">{figures}</div>')
+    image_html.show(f'<div class="im-grid">{figures}</div>')
 
 
 def _figures(results: tuple[TreatmentVerdict, ...]) -> None:

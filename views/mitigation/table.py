@@ -20,7 +20,7 @@ from mmh_core.studies.mitigation.robustness_rows import (
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import Compared, TreatmentRow, treatment_rows
 from mmh_core.studies.mitigation.verdict import ReferenceRow, TreatmentVerdict
-from views.images import show
+from views.images import image_html
 from views.mitigation import phrases, state
 from views.widgets import layout
 from views.widgets.words import number, percent
@@ -100,7 +100,7 @@ def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> No
     )
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(_row(verdict, verdict.treatment == chosen) for verdict in results)
-    show.html(
+    image_html.show(
         f'{_STYLE}<div class="mi-scroll"><table class="mi-table"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

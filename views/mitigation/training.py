@@ -17,7 +17,7 @@ from mmh_core.studies.mitigation.training_run import (
     early_stop,
 )
 from views import models as model_session
-from views.images import show
+from views.images import image_html
 from views.mitigation import session as mitigation_session
 from views.mitigation.state import key
 from views.widgets import layout, words
@@ -144,13 +144,13 @@ def _images(columns: list[tuple[str, TrainingMitigationSnapshot]], group: str) -
             copied = bool(snapshot.copied[row][i])
             verdict = "a copy" if copied else "no copy"
             lid = words.number(float(snapshot.lid[row][i]), 1)
-            element = show.img(image, f"{name}: {verdict}", most=show.THUMB)
+            element = image_html.img(image, f"{name}: {verdict}", most=image_html.THUMB)
             frame = OUTCOME_ROWS["copy"].outline if copied else ""
             figures.append(
                 f'<figure style="margin: 0"><div style="{frame}">{element}</div>'
                 f"<figcaption>{verdict}, LID {lid}</figcaption></figure>"
             )
-        show.html(
+        image_html.show(
             f'<p style="margin: .2rem 0; font-weight: 600">{escape(name)}</p>'
             f'<div class="im-grid" style="{_ROW}">{"".join(figures)}</div>'
         )

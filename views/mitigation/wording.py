@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
-from views.images import compare, show
+from views.images import compare, image_html
 from views.mitigation import pairs, phrases, state
 from views.mitigation import session as mitigation_session
 from views.mitigation.settings import MitigationSettings
@@ -35,7 +35,7 @@ def section(settings: MitigationSettings) -> None:
         "Same seeds, same starting noise, no mitigation but the wording. If the copies "
         "disappear, that word triggered them; if they stay, other words do too.",
     )
-    show.html(pairs.diff(run.config.prompts[0], run.config.prompts[1]))
+    image_html.show(pairs.diff(run.config.prompts[0], run.config.prompts[1]))
     _outcome(run, before, after)
     st.button(
         "Copy this prompt to the form",
@@ -53,7 +53,9 @@ def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
         chosen = compare.choose_seed(run.config.seeds[: len(before.kinds)], "mi_seed_trial")
     left, right = layout.side_by_side("mi_trial", (3, 2))
     with left:
-        show.html(pairs.compared(before, after, chosen, way, ("original wording", "reworded")))
+        image_html.show(
+            pairs.compared(before, after, chosen, way, ("original wording", "reworded"))
+        )
     with right:
         layout.facts(
             [

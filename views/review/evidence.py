@@ -16,7 +16,7 @@ from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.studies.review.items import score_words
 from views import models as model_session
-from views.images import compare, detail, phrases, show
+from views.images import compare, detail, image_html, phrases
 from views.review import session as review_session
 from views.review import state
 from views.review.state import key
@@ -52,7 +52,9 @@ def section(view: ItemView, *, hidden: bool) -> bool:
             compare.section(chosen, f"rv_{view.position}_{chosen.seed}")
     with right:
         if hidden:
-            layout.heading("Measurements", "Blind: hidden until your verdict.")
+            layout.heading(
+                "Measurements", "Blind review: hidden until you have given your verdict."
+            )
         else:
             _figures(item)
         _elsewhere(item)
@@ -128,8 +130,10 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
     other = ""
     if images and images[0].neighbors:
         neighbor = most_severe_image(images).neighbors[0]
-        generated = show.figure(most_severe_image(images).image, "Generated image", "generated")
-        other = show.figure(
+        generated = image_html.figure(
+            most_severe_image(images).image, "Generated image", "generated"
+        )
+        other = image_html.figure(
             neighbor.image, f"Training image {neighbor.id}", f"training image {neighbor.id:,}"
         )
     elif near is not None:
@@ -144,7 +148,7 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
             icon=":material/image_not_supported:",
         )
         return
-    show.html(f'<div class="im-pair">{generated}{other}</div>')
+    image_html.show(f'<div class="im-pair">{generated}{other}</div>')
 
 
 def _png(data: bytes, alt: str, caption: str) -> str:

@@ -11,7 +11,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.item_search import item_places
 from mmh_core.store.queues import queue_progress
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, ReviewVerdict
-from views.images import show
+from views.images import image_html
 from views.review import evidence, notes, reviewer, state
 from views.review import session as review_session
 from views.review.state import KEYS, key
@@ -49,7 +49,7 @@ def section() -> None:
         _undo(mark)
         return
     _steps(view, mark)
-    show.html(f'<p class="im-prompt">{escape(view.item.prompt)}</p>')
+    image_html.show(f'<p class="im-prompt">{escape(view.item.prompt)}</p>')
     above = st.container()
     hidden = bool(st.session_state[key("blind")]) and view.judgement.verdict is None
     is_there = evidence.section(view, hidden=hidden)

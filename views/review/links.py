@@ -14,8 +14,10 @@ TABS = {
     "table": "Table",
     "scan": "Scan prompts",
     "agree": "Agreement",
-    "hand": "Export & audit log",
+    "export": "Export & audit log",
 }
+#: Earlier names of tabs, which links that somebody keeps may hold.
+EARLIER_TABS = {"hand": "export"}
 #: The last item that a link may name.
 LAST_ITEM = 999_999
 ORDERS: dict[ItemOrder, str] = {

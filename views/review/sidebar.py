@@ -32,9 +32,9 @@ def sidebar(queues: list[QueueRecord]) -> None:
     _about(by_id[state.queue()])
     reviewer.field()
     st.toggle(
-        "Blind",
+        "Blind review",
         key=key("blind"),
-        help="Hides all measurements of an item until you have given a verdict, so that they "
+        help="Hides the measurements of an item until you have given your verdict, so that they "
         "do not influence it.",
     )
     if st.session_state[key("tab")] in _FILTERED:

@@ -13,7 +13,7 @@ from mmh_core.store.verdicts import ReviewTarget, judge, undo
 from views.review import links
 from views.review import reviewer as who
 from views.review import session as review_session
-from views.review.links import LAST_ITEM, TABS, link_queue
+from views.review.links import EARLIER_TABS, LAST_ITEM, TABS, link_queue
 from views.widgets.link_values import job_id, one_of, whole
 
 PREFIX = "rv_"
@@ -50,7 +50,8 @@ def restore(queues: list[QueueRecord]) -> list[str]:
     who.restore(parameters.get(who.LINKED, [None])[-1])
     state[key("queue")] = link_queue(source.get("queue"), queues, messages)
     state[key("item")] = whole("item", source.get("item"), (0, LAST_ITEM), messages)
-    state[key("tab")] = one_of("tab", source.get("tab"), TABS, "judge", messages)
+    tab = EARLIER_TABS.get(str(source.get("tab")), source.get("tab"))
+    state[key("tab")] = one_of("tab", tab, TABS, "judge", messages)
     state[key("job")] = job_id("job", source.get("job"), messages)
     if first:
         source = _WIDGETS | {"blind": source.get("blind") == "1"}

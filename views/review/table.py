@@ -66,7 +66,7 @@ def section() -> None:
         alt="Items with prompt, images, figures and verdict",
     )
     if blind:
-        st.caption("Blind: figures of items that you have not judged are left out.")
+        st.caption("Blind review: figures of items that you have not judged are left out.")
 
 
 def _pages(total: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from docs.scripts.figures import read, table
+from mmh_core.detectors.catalogue import DETECTORS
 
 
 def detectors(data: Path) -> str:
@@ -17,7 +18,7 @@ def detectors(data: Path) -> str:
         nfe = f"{row['nfe']:.1f}".removesuffix(".0")
         cells.append(
             [
-                row["label"],
+                _label(row),
                 f"{nfe} (+{row['generation']:.0f})" if row["generation"] else nfe,
                 _bounds(row["all"], "auc"),
                 _bounds(row["all"], "tpr"),
@@ -42,6 +43,12 @@ def cause(data: Path) -> str:
     accuracy = f"{found['accuracy']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
     heads = ("true cause", *(f"answer {answer}" for answer in answers))
     return f"{table(heads, rows)}\n\nBalanced accuracy {accuracy}."
+
+
+def _label(row: dict[str, str]) -> str:
+    """Return the label of a detector as it is called today, whatever the file calls it."""
+    detector = DETECTORS.get(row["name"])
+    return row["label"] if detector is None else detector.label
 
 
 def _bounds(part: dict[str, float], name: str) -> str:

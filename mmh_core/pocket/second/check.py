@@ -61,7 +61,7 @@ def check_second(
     for words, done, of in inspection.run(minutes):
         yield Progress(0.0, f"{words}: {done:,} of {of:,}", Check(()))
     parts: dict[str, Callable[[], list[Row]]] = {
-        "Reading captions by their words": lambda: text_rows(shop.tables),
+        "Classifying captions by their words": lambda: text_rows(shop.tables),
         "Counting doses and groups": lambda: table_rows(shop.tables, shop.truth()),
         "Comparing LID* of captions": lambda: lid_rows(shop.tables, shop.truth()),
         "Timing the renderer": lambda: renderer_rows(shop),

@@ -36,7 +36,7 @@ class ImageCounts:
     """How many images a check measures; the defaults take a few hours on two cores.
 
     `seeds` images of every trained caption and network; `other_seeds` of at most `other_captions`
-    captions of each group outside of the training set, by the first network; `innocent` held-out
+    captions of each group outside of the training set, by the first network; `negatives` held-out
     images of each caption that calibrates the copy thresholds, and `recognized` training images
     that these have to recognize; `scale_captions` whose LID chooses the noise scale; `held_out`
     held-out images of each caption whose LID is compared with LID*; `open_images` whose LID is
@@ -48,7 +48,7 @@ class ImageCounts:
     seeds: int = 16
     other_seeds: int = 4
     other_captions: int = 60
-    innocent: int = 3
+    negatives: int = 3
     recognized: int = 200
     scale_captions: int = 200
     held_out: int = 1

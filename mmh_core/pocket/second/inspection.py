@@ -100,14 +100,14 @@ class Inspection:
     @cached_property
     def threshold_measurement(self) -> KeptMeasurement:
         """Return the calibration of the copy thresholds."""
-        folder = self._folder("thresholds", ("autoencoder", "descriptor"), self.counts.innocent)
+        folder = self._folder("thresholds", ("autoencoder", "descriptor"), self.counts.negatives)
         words = "Calibrating copy thresholds"
         return KeptMeasurement(words, folder, ("thresholds",), self._thresholds)
 
     @cached_property
     def scale_measurement(self) -> KeptMeasurement:
         """Return the choice of the noise scale of LID, by the first network."""
-        settings = (self.counts.innocent, self.counts.scale_captions)
+        settings = (self.counts.negatives, self.counts.scale_captions)
         stages = ("descriptor", f"denoiser-{self.networks[0]}")
         folder = self._folder("scale", stages, settings)
         return KeptMeasurement("Choosing the scale of LID", folder, ("scale",), self._scale)
@@ -116,7 +116,7 @@ class Inspection:
         """Return the images of one network, with the copy evidence of each."""
         stage = f"denoiser-{number}"
         seeds = self.counts.seeds, self.counts.other_seeds
-        folder = self._folder("images", (stage, "descriptor"), (seeds, self.counts.innocent))
+        folder = self._folder("images", (stage, "descriptor"), (seeds, self.counts.negatives))
         captions = trained_to_generate(self.shop.tables, self.shop.truth())
         captions = captions[: self.counts.captions]
         trained = frozenset(captions)
@@ -246,7 +246,7 @@ class Inspection:
 
     def _thresholds(self, _item: str) -> Sequence[Record]:
         thresholds, recognized = calibrated_thresholds(
-            self.shop, self.rows, self.counts.innocent, self.counts.recognized
+            self.shop, self.rows, self.counts.negatives, self.counts.recognized
         )
         return [threshold_record(thresholds), *recognized]
 
@@ -285,7 +285,7 @@ class Inspection:
 
     @property
     def _scale_settings(self) -> object:
-        return self.counts.innocent, self.counts.scale_captions, self.networks[:1]
+        return self.counts.negatives, self.counts.scale_captions, self.networks[:1]
 
     def _folder(self, name: str, stages: Sequence[str], settings: object) -> Path:
         """Return the folder of a measurement: another one for other stages or settings."""

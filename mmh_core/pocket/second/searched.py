@@ -125,10 +125,10 @@ def negative_captions(shop: Workshop) -> list[int]:
     duplicates are not among them, so that nothing is fitted on these.
     """
     captions = shop.tables.captions
-    innocent = (captions.group == "held-out") | captions.role.isin(("unique", "fresh"))
+    uncopied = (captions.group == "held-out") | captions.role.isin(("unique", "fresh"))
     truth = shop.truth()
     wide = set(truth[truth.lid >= WIDE].caption)
-    chosen = captions[innocent & (captions.split == "calibration")].id
+    chosen = captions[uncopied & (captions.split == "calibration")].id
     return [int(number) for number in chosen if number in wide]
 
 

@@ -92,7 +92,7 @@ def score_by_all(
     half = None
     for half in measured(model, prompts, calibration.detectors, calibration.seeds):
         done = len(half.prompts)
-        message = f"Reading prompts, {done} of {len(prompts)}"
+        message = f"Scoring prompts, {done} of {len(prompts)}"
         yield Progress(0.99 * done / len(prompts), message, None)
     if half is None:
         raise ValueError("No prompt was measured.")

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.generation import region_map
-from mmh_core.studies.images.run import ImageConfig
+from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, image_batch
+from mmh_core.subject.training_set import TrainingSet, seed_similarity
 from mmh_core.text_to_image.generation import GenerationStep, first_input, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_uint8
@@ -58,6 +59,12 @@ class GenerationProgress:
     steps: int
     preview: Tensor | None
     generated: GeneratedPart | None
+
+    @property
+    def message(self) -> str:
+        """Return the step that is generated, and the part where there are several."""
+        step = f"Generating, step {self.step} of {self.steps}"
+        return step if self.parts == 1 else f"{step}, part {self.part + 1} of {self.parts}"
 
 
 def generate_prompt(
@@ -132,6 +139,46 @@ def _region(model: TextToImage, step: GenerationStep) -> Tensor:
     if step.eps_u is None:
         return torch.full_like(step.eps_c[:, 0], math.nan).cpu()
     return region_map(model.score_model, step).float().cpu()
+
+
+def with_images(
+    run: ImageRun,
+    model: TextToImage,
+    training_set: TrainingSet | None,
+    prompt: str,
+    generated: GeneratedPart,
+) -> ImageRun:
+    """Decode a part of the images of a prompt, and add them to the run."""
+    pixels = pixels_of(model, generated.latents)
+    truth = (
+        None if training_set is None or training_set.truth is None else training_set.truth(prompt)
+    )
+    new = tuple(
+        ImageResult(
+            index=len(run.images) + i,
+            prompt=prompt,
+            seed=seed,
+            image=pixels[i],
+            latents=generated.latents[i],
+            guidance_norm=generated.norms[i],
+            region=generated.region[i],
+            frames=pixels[:0],
+            frame_steps=torch.empty(0, dtype=torch.int64),
+            truth=truth,
+        )
+        for i, seed in enumerate(generated.seeds)
+    )
+    images = run.images + new
+    done = (len(images) - 1) // len(run.config.seeds)
+    similarity = seed_similarity(training_set, image_batch(images[done * len(run.config.seeds) :]))
+    return replace(
+        run,
+        images=images,
+        seed_similarity=(*run.seed_similarity[:done], similarity),
+        times=generated.times,
+        noise_sha256=run.noise_sha256 or generated.noise,
+        preview=run.preview[:0],
+    )
 
 
 @torch.no_grad()

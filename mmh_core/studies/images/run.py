@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.formats.texts import check_text
 from mmh_core.memorization.cause import Cause
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.memorization.verdict import ImageVerdict as ImageVerdict
-from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import PromptTruth
-from mmh_core.text_to_image.requests import MOST_WORK, Request, Sampling, check_prompt
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.unread_text import UnreadText
 
 if TYPE_CHECKING:
@@ -34,8 +31,6 @@ RunState = Literal["drawing", "reading", "complete", "stopped"]
 DEFAULT_ESTIMATOR = "soft_spectral_count"
 #: Seeds that a page or a command takes by default.
 DEFAULT_SEEDS = (0, 1, 2, 3)
-#: Longest side of the lists of one run.
-MOST_PROMPTS, MOST_IMAGES, MOST_FRAMES = 64, 256, 64
 
 
 @dataclass(frozen=True)
@@ -64,58 +59,6 @@ class ImageConfig:
 def default_config(model: TextToImage, source: str, prompt: str) -> ImageConfig:
     """Return the config that the model's card recommends; `source` is what it was loaded by."""
     return ImageConfig(source, (prompt,), DEFAULT_SEEDS, model.sampling)
-
-
-def checked(config: ImageConfig) -> ImageConfig:
-    """Return the config, or refuse it in one sentence that names the value and what to do.
-
-    Errors: MMHError for what a person can mistype, ValueError for an unknown choice.
-    """
-    if not 1 <= len(config.prompts) <= MOST_PROMPTS:
-        raise MMHError(f"There are {len(config.prompts)} prompts: give 1 to {MOST_PROMPTS}.")
-    for prompt in config.prompts:
-        check_prompt(prompt)
-    check_text(config.sampling.negative, "negative prompt")
-    for prompt in config.prompts:
-        config.request(prompt)
-    if len(set(config.prompts)) < len(config.prompts):
-        raise MMHError(
-            "A prompt is given twice: equal prompts draw equal images, so give it once."
-        )
-    if len(set(config.seeds)) < len(config.seeds):
-        raise MMHError("A seed is given twice: equal seeds draw equal images, so give it once.")
-    count = len(config.prompts) * len(config.seeds)
-    work = count * config.sampling.pixels * config.sampling.steps
-    if count > MOST_IMAGES:
-        raise MMHError(
-            f"{count} images are more than one run may generate ({MOST_IMAGES}): ask for fewer "
-            "prompts or seeds."
-        )
-    if work > MOST_WORK:
-        raise MMHError(
-            f"{count} images of {config.sampling.height} x {config.sampling.width} in "
-            f"{config.sampling.steps} steps are more than one run may generate: ask for fewer "
-            "prompts, seeds or steps, or for smaller images."
-        )
-    for name in config.estimators:
-        if name not in ESTIMATORS:
-            raise ValueError(
-                f"Unknown estimator {name!r}; choose from {', '.join(sorted(ESTIMATORS))}."
-            )
-    if not 0 <= config.frames <= MOST_FRAMES:
-        raise MMHError(f"{config.frames} decoded steps: choose from 0 to {MOST_FRAMES}.")
-    further = tuple(name for name in config.estimators if name != DEFAULT_ESTIMATOR)
-    return replace(config, estimators=tuple(dict.fromkeys(further)))
-
-
-def check_negative(config: ImageConfig) -> None:
-    """Raise MMHError for a negative prompt that no branch of the network uses, as in diffusers."""
-    if config.sampling.negative.strip() and config.sampling.guidance <= 1:
-        raise MMHError(
-            f"At guidance {config.sampling.guidance:g} the network is not asked without the "
-            "prompt, so the negative prompt does nothing: choose a guidance above 1, or leave it "
-            "out."
-        )
 
 
 @dataclass(frozen=True)

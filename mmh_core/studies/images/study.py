@@ -13,13 +13,20 @@ from itertools import zip_longest
 
 import torch
 
-from mmh_core.records import Progress
-from mmh_core.studies.images.further import FAILURES, counted, further, lacking, since
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.formats.texts import check_text
+from mmh_core.records import MMHError, Progress
+from mmh_core.studies.images.curves_and_frames import (
+    FAILURES,
+    add_curves_and_frames,
+    counted,
+    lacking,
+    since,
+)
 from mmh_core.studies.images.generation import (
     GeneratedPart,
-    GenerationProgress,
     generate_prompt,
-    pixels_of,
+    with_images,
 )
 from mmh_core.studies.images.lid import (
     LOG_DELTAS,
@@ -30,11 +37,10 @@ from mmh_core.studies.images.lid import (
     scale_for,
 )
 from mmh_core.studies.images.run import (
+    DEFAULT_ESTIMATOR,
     ImageConfig,
     ImageResult,
     ImageRun,
-    check_negative,
-    checked,
     image_batch,
 )
 from mmh_core.studies.images.verdict import judged
@@ -42,12 +48,15 @@ from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
-from mmh_core.subject.training_set import TrainingSet, seed_similarity
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import MOST_WORK, check_prompt
 from mmh_core.text_to_image.unread_text import unread_text
 
+#: The most prompts, images and decoded steps of one run.
+MOST_PROMPTS, MOST_IMAGES, MOST_FRAMES = 64, 256, 64
 #: Of the work of a prompt, the share of generating.
-_DRAWING = 0.6
+_GENERATING = 0.6
 
 
 def image_study(
@@ -73,7 +82,7 @@ def image_study(
     run = _empty_run(config, model, training_set, subject.reference_prompts(config.sampling))
     if log_delta is not None:
         run = replace(run, log_delta=log_delta)
-    yield Progress(0.0, "Drawing starts", run)
+    yield Progress(0.0, "Generation starts", run)
     generated: list[GeneratedPart] = []
     later = 0.35 if config.curve or config.frames or config.estimators else 0.0
     share = (1 - later) / len(config.prompts)
@@ -98,7 +107,59 @@ def image_study(
         run = replace(run, state="stopped", preview=run.preview[:0])
         yield Progress(1.0, "Stopped", lacking(run, problem, failure))
         return
-    yield from further(run, model, generated, 1 - later)
+    yield from add_curves_and_frames(run, model, generated, 1 - later)
+
+
+def checked(config: ImageConfig) -> ImageConfig:
+    """Return the config, or refuse it in one sentence that names the value and what to do.
+
+    Errors: MMHError for what a person can mistype, ValueError for an unknown choice.
+    """
+    if not 1 <= len(config.prompts) <= MOST_PROMPTS:
+        raise MMHError(f"There are {len(config.prompts)} prompts: give 1 to {MOST_PROMPTS}.")
+    for prompt in config.prompts:
+        check_prompt(prompt)
+    check_text(config.sampling.negative, "negative prompt")
+    for prompt in config.prompts:
+        config.request(prompt)
+    if len(set(config.prompts)) < len(config.prompts):
+        raise MMHError(
+            "A prompt is given twice: equal prompts generate equal images, so give it once."
+        )
+    if len(set(config.seeds)) < len(config.seeds):
+        raise MMHError("A seed is given twice: equal seeds generate equal images; give it once.")
+    count = len(config.prompts) * len(config.seeds)
+    work = count * config.sampling.pixels * config.sampling.steps
+    if count > MOST_IMAGES:
+        raise MMHError(
+            f"{count} images are more than one run may generate ({MOST_IMAGES}): ask for fewer "
+            "prompts or seeds."
+        )
+    if work > MOST_WORK:
+        raise MMHError(
+            f"{count} images of {config.sampling.height} x {config.sampling.width} in "
+            f"{config.sampling.steps} steps are more than one run may generate: ask for fewer "
+            "prompts, seeds or steps, or for smaller images."
+        )
+    for name in config.estimators:
+        if name not in ESTIMATORS:
+            raise ValueError(
+                f"Unknown estimator {name!r}; choose from {', '.join(sorted(ESTIMATORS))}."
+            )
+    if not 0 <= config.frames <= MOST_FRAMES:
+        raise MMHError(f"{config.frames} decoded steps: choose from 0 to {MOST_FRAMES}.")
+    further = tuple(name for name in config.estimators if name != DEFAULT_ESTIMATOR)
+    return replace(config, estimators=tuple(dict.fromkeys(further)))
+
+
+def check_negative(config: ImageConfig) -> None:
+    """Raise MMHError for a negative prompt that no branch of the network uses, as in diffusers."""
+    if config.sampling.negative.strip() and config.sampling.guidance <= 1:
+        raise MMHError(
+            f"At guidance {config.sampling.guidance:g} the network is not evaluated without "
+            "the prompt, so the negative prompt does nothing: choose a guidance above 1, or leave "
+            "it out."
+        )
 
 
 def _prompt(
@@ -111,25 +172,20 @@ def _prompt(
         preview = run.preview if seen.preview is None else seen.preview
         run = replace(run, state="drawing", preview=preview, preview_prompt=number)
         if seen.generated is not None:
-            run = _with_images(run, model, training_set, prompt, seen.generated)
+            run = with_images(run, model, training_set, prompt, seen.generated)
         run = replace(run, seconds_generating=since(start, before))
-        done = (seen.part + _DRAWING * seen.step / seen.steps) / seen.parts
-        yield Progress(done, _drawing(seen), run), seen.generated
+        done = (seen.part + _GENERATING * seen.step / seen.steps) / seen.parts
+        yield Progress(done, seen.message, run), seen.generated
         if seen.generated is None:
             continue
-        for share, read in _read_part(run, len(seen.generated.seeds), model, training_set):
+        for share, read in _evaluate_part(run, len(seen.generated.seeds), model, training_set):
             run = read
-            done = (seen.part + _DRAWING + (1 - _DRAWING) * share) / seen.parts
+            done = (seen.part + _GENERATING + (1 - _GENERATING) * share) / seen.parts
             yield Progress(done, "Searching copies, estimating LID", run), None
         start, before = time.monotonic(), run.seconds_generating
 
 
-def _drawing(seen: GenerationProgress) -> str:
-    step = f"Drawing, step {seen.step} of {seen.steps}"
-    return step if seen.parts == 1 else f"{step}, part {seen.part + 1} of {seen.parts}"
-
-
-def _read_part(
+def _evaluate_part(
     run: ImageRun, count: int, model: TextToImage, training_set: TrainingSet | None
 ) -> Iterator[tuple[float, ImageRun]]:
     """Search for copies of the last `count` images, then estimate their LID and judge them.
@@ -150,7 +206,7 @@ def _read_part(
     except FAILURES as failure:
         failed = failure
     if failed is not None:
-        run = lacking(run, f"LID of {counted(count - len(lids))} could not be read", failed)
+        run = lacking(run, f"LID of {counted(count - len(lids))} could not be estimated", failed)
     yield (
         1.0,
         replace(
@@ -198,46 +254,6 @@ def _judged(
     )
 
 
-def _with_images(
-    run: ImageRun,
-    model: TextToImage,
-    training_set: TrainingSet | None,
-    prompt: str,
-    generated: GeneratedPart,
-) -> ImageRun:
-    """Decode a part of the images of a prompt, and add them to the run."""
-    pixels = pixels_of(model, generated.latents)
-    truth = (
-        None if training_set is None or training_set.truth is None else training_set.truth(prompt)
-    )
-    new = tuple(
-        ImageResult(
-            index=len(run.images) + i,
-            prompt=prompt,
-            seed=seed,
-            image=pixels[i],
-            latents=generated.latents[i],
-            guidance_norm=generated.norms[i],
-            region=generated.region[i],
-            frames=pixels[:0],
-            frame_steps=torch.empty(0, dtype=torch.int64),
-            truth=truth,
-        )
-        for i, seed in enumerate(generated.seeds)
-    )
-    images = run.images + new
-    done = (len(images) - 1) // len(run.config.seeds)
-    similarity = seed_similarity(training_set, image_batch(images[done * len(run.config.seeds) :]))
-    return replace(
-        run,
-        images=images,
-        seed_similarity=(*run.seed_similarity[:done], similarity),
-        times=generated.times,
-        noise_sha256=run.noise_sha256 or generated.noise,
-        preview=run.preview[:0],
-    )
-
-
 def _empty_run(
     config: ImageConfig,
     model: TextToImage,
@@ -280,5 +296,5 @@ def _uncalibrated(config: ImageConfig, model: TextToImage, scale: float) -> tupl
         return ()
     return (
         f"Nothing is calibrated for {config.sampling.height} x {config.sampling.width}: LID is "
-        f"read at the noise scale of {height} x {width} and has no percentile.",
+        f"estimated at the noise scale of {height} x {width} and has no percentile.",
     )

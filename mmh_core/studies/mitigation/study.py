@@ -13,7 +13,7 @@ from mmh_core.mitigations.catalogue import MITIGATIONS, check_strength, mitigati
 from mmh_core.mitigations.interface import Mitigation
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.run import ImageConfig
-from mmh_core.studies.images.run import checked as checked_images
+from mmh_core.studies.images.study import checked as checked_images
 from mmh_core.studies.mitigation.cells import generate_cell
 from mmh_core.studies.mitigation.context import Comparison, lids_of_references
 from mmh_core.studies.mitigation.run import (
@@ -92,7 +92,7 @@ def mitigation_study(
     started = time.monotonic()
     run = _empty_run(comparison)
     total = len(config.prompts) * len(config.treatments)
-    yield Progress(0.0, "Drawing starts", run)
+    yield Progress(0.0, "Generation starts", run)
     for number, prompt in enumerate(config.prompts):
         base: Cell | None = None
         for treatment in config.treatments:

@@ -38,7 +38,7 @@ from mmh_core.subject.subject import open_subject
 
 CPU = torch.device("cpu")
 CONFIG = replace(TINY, measured=0, rows=300)
-COUNTS = ImageCounts(innocent=2, recognized=4, scale_captions=4)
+COUNTS = ImageCounts(negatives=2, recognized=4, scale_captions=4)
 BUILT = ("world", "autoencoder", "clip", "descriptor", "latents", "denoiser-0")
 
 

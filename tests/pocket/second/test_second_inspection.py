@@ -33,7 +33,7 @@ from mmh_core.records import MMHError
 CPU = torch.device("cpu")
 CONFIG = replace(TINY, measured=0, rows=400)
 COUNTS = ImageCounts(
-    seeds=2, other_seeds=1, other_captions=1, innocent=2, recognized=8, scale_captions=4,
+    seeds=2, other_seeds=1, other_captions=1, negatives=2, recognized=8, scale_captions=4,
     held_out=1, open_images=2, bayes_images=0, captions=12,
 )  # fmt: skip
 
@@ -94,7 +94,7 @@ def test_a_stopped_check_goes_on_where_it_was_and_prints_every_bar(built: Path) 
     steps = check_second(CONFIG, built, device=CPU, minutes=0.0, counts=COUNTS)
     # Without time nothing is measured, and the rows begin.
     assert [next(steps).message for _ in range(2)] == [
-        "Measuring networks", "Reading captions by their words",
+        "Measuring networks", "Classifying captions by their words",
     ]  # fmt: skip
     first = rows_of(built)
     # Nothing but the seven demands on networks, and that there is one network too few.

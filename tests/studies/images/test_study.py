@@ -28,9 +28,8 @@ from mmh_core.studies.images.run import (
     ImageConfig,
     ImageResult,
     ImageRun,
-    checked,
 )
-from mmh_core.studies.images.study import image_study
+from mmh_core.studies.images.study import checked, image_study
 from mmh_core.studies.images.verdict import cause_in, verdict_of
 from mmh_core.subject.calibration import (
     Calibration,

@@ -37,7 +37,7 @@ def lacking(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
     return replace(run, missing=(*run.missing, sentence))
 
 
-def further(
+def add_curves_and_frames(
     run: ImageRun, model: TextToImage, generated: list[GeneratedPart], base: float
 ) -> Iterator[Progress[ImageRun]]:
     """Yield the run as curves, further estimators and decoded steps are added to it."""

@@ -51,7 +51,7 @@ STYLE = """<style>
 </style>"""
 
 
-def html(body: str) -> None:
+def show(body: str) -> None:
     """Show HTML of this module with its style."""
     st.html(f'{STYLE}<div class="im">{body}</div>')
 
@@ -74,15 +74,15 @@ def figure(image: Tensor, alt: str, caption: str, *, most: int | None = None) ->
     return f"<figure>{img(image, alt, most=most)}<figcaption>{caption}</figcaption></figure>"
 
 
-def not_read(run: ImageRun) -> None:
+def show_unread(run: ImageRun) -> None:
     """Show which end of a prompt was not read, what is missing, and the notes on the model."""
-    lacking(run.missing, run.notes)
+    show_missing(run.missing, run.notes)
     for unread in run.unread():
         if unread:
             st.warning(layout.plain(unread), icon=":material/content_cut:")
 
 
-def lacking(missing: Sequence[str], notes: Sequence[str]) -> None:
+def show_missing(missing: Sequence[str], notes: Sequence[str]) -> None:
     """Show what of a run is missing, and what was chosen while its model was read."""
     for sentence in missing:
         st.warning(layout.plain(sentence), icon=":material/warning:")
