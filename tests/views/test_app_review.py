@@ -422,12 +422,13 @@ def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: Queu
     assert app.query_params["item"] == "2" and "tab" not in app.query_params
 
 
-def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
+def test_what_is_exported_is_what_was_judged_and_opens_elsewhere(
     queue: QueueRecord, tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
     app = opened()
     give(app, "e")
-    app = opened(tab="export")
+    # A link that somebody kept has the tab's earlier name.
+    app = opened(tab="hand")
     sound(app.button(key="rv_verify").click().run())
     assert "All 1 rows are as they were recorded" in said(app).replace("\\", "")
     for seal, words in (

@@ -247,9 +247,9 @@ def _limits(run: BenchmarkRun) -> None:
             "duplicated caption counts as memorized even where the model failed to learn "
             "it.\n- The prompts are of one invented data set. The ranking of detectors on a "
             f"large model can differ.\n- One percent of {run.rows[0].all.negatives} reference "
-            f"prompts is {words.plural(int(0.01 * run.rows[0].all.negatives), 'prompt')}: read the strict "
-            "rate with its interval.\n- Prompts of one subject resemble one another, which the "
-            "intervals do not see."
+            f"prompts is {words.plural(int(0.01 * run.rows[0].all.negatives), 'prompt')}: read "
+            "the strict rate with its interval.\n- Prompts of one subject resemble one another, "
+            "which the intervals do not take into account."
         )
 
 
