@@ -42,7 +42,7 @@ def texts(path: Path) -> Iterator[str]:
     Commands are told by the name of the program as this installation is called.
     """
     if path.suffix != ".py":
-        yield path.read_text().replace("{{ program | shown }}", PROGRAM)
+        yield path.read_text().replace("{{ program | printable }}", PROGRAM)
         return
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
