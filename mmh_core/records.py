@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 # Torch takes a second or two to import; whoever only needs the exception need not wait for it.
 if TYPE_CHECKING:
@@ -19,6 +19,26 @@ PlateauStatus = Literal["plateau", "edge of the band", "no plateau", "several pl
 
 class MMHError(Exception):
     """An error a user can act on: one sentence on what happened and what to do, no traceback."""
+
+
+class Named(Protocol):
+    """A detector or a mitigation, as its catalogue lists it."""
+
+    @property
+    def name(self) -> str:
+        """Return the key in the catalogue."""
+
+    @property
+    def label(self) -> str:
+        """Return the name that its paper gives it, with "variant" where this differs."""
+
+    @property
+    def reference(self) -> str:
+        """Return the citation."""
+
+    @property
+    def summary(self) -> str:
+        """Return one sentence on what it does and, for a variant, how it differs."""
 
 
 @dataclass(frozen=True)

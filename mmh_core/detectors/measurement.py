@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.records import MMHError
+from mmh_core.records import MMHError, Named
 from mmh_core.text_to_image.model import TextToImage
 
 #: What a detector is computed from: pure noise, the steps of a generation, or its final image.
@@ -42,24 +42,8 @@ class Estimate(Protocol):
         """Return the measurement of all rows; that of a row does not depend on the others."""
 
 
-class Detector(Protocol):
+class Detector(Named, Protocol):
     """A score of images for memorization; a frozen dataclass whose fields are hyperparameters."""
-
-    @property
-    def name(self) -> str:
-        """Return the key in DETECTORS."""
-
-    @property
-    def label(self) -> str:
-        """Return the name that its paper gives it."""
-
-    @property
-    def reference(self) -> str:
-        """Return the citation."""
-
-    @property
-    def summary(self) -> str:
-        """Return one sentence on what it measures."""
 
     @property
     def needs(self) -> Need:

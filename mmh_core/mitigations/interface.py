@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from mmh_core.records import MMHError
+from mmh_core.records import MMHError, Named
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index
 from mmh_core.text_to_image.model import TextToImage
@@ -145,24 +145,8 @@ def holds_for_other_seeds(request: Request) -> bool:
     return steering.noise is None and all(text is None or len(text) == 1 for text in texts)
 
 
-class Mitigation(Protocol):
+class Mitigation(Named, Protocol):
     """A method that turns a request into one that copies less."""
-
-    @property
-    def name(self) -> str:
-        """Return the key in the catalogue."""
-
-    @property
-    def label(self) -> str:
-        """Return the name that its paper gives it, with "variant" where this differs."""
-
-    @property
-    def reference(self) -> str:
-        """Return the citation."""
-
-    @property
-    def summary(self) -> str:
-        """Return one sentence on what it does and, for a variant, how it differs."""
 
     @property
     def strength(self) -> float:
