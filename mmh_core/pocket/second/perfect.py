@@ -16,7 +16,7 @@ from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.calibration import DELTAS
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.scenes import Scene, quantized
-from mmh_core.pocket.second.bayes import ENOUGH, Array, posterior, slopes_of, wider_than
+from mmh_core.pocket.second.bayes import ENOUGH, Array, Renderer, posterior, slopes_of, wider_than
 from mmh_core.pocket.second.families import family_of
 from mmh_core.pocket.second.finish import draw_all, parameters, render
 from mmh_core.pocket.second.images import OpenImage, open_images
@@ -50,7 +50,7 @@ def _parts(item: str) -> tuple[float, int]:
 
 def latent_map(
     scene: Scene, free: tuple[str, ...], encoded: Callable[[np.ndarray], Array]
-) -> Callable[[Array], Array]:
+) -> Renderer:
     """Return the map from free parameters (N, F) to latents (N, D); the style is the scene's."""
     places = [parameters(scene.painter).index(name) for name in free]
 
@@ -88,18 +88,30 @@ def bayes_records(tables: Tables, vae: Any, item: str, draws: int = DRAWS) -> li
     clean = mapped(theta[None])[0]
     noise = _noise(tables, number, delta, clean.shape)
     rng = np.random.default_rng([tables.seed, 20, number, round(1_000 * delta)])
-    sampled = posterior(mapped, clean + delta * noise[0], delta, theta, rng, draws=draws)
-    slopes = slopes_of(mapped, theta) if len(free) else np.zeros((0, len(clean)))
-    return [
-        {
-            "delta": delta,
-            "image": number,
-            "lid_star": lid_star(image.scene, free),
-            "wider": wider_than(slopes, delta),
-            "bayes": sampled.trace,
-            "effective": sampled.effective,
-        }
-    ]
+    figures = bayes_figures(mapped, theta, clean + delta * noise[0], delta, rng, draws)
+    truth = {"delta": delta, "image": number, "lid_star": lid_star(image.scene, free)}
+    return [truth | figures]
+
+
+def bayes_figures(
+    mapped: Renderer,
+    theta: Array,
+    noisy: Array,
+    delta: float,
+    rng: np.random.Generator,
+    draws: int,
+) -> dict[str, float]:
+    """Return `wider`, `bayes` and `effective` of `bayes_records` for a map from parameters.
+
+    `theta` (P,) are the true parameters, `noisy` (D,) the image they make, with its noise.
+    """
+    sampled = posterior(mapped, noisy, delta, theta, rng, draws=draws)
+    slopes = slopes_of(mapped, theta) if len(theta) else np.zeros((0, len(noisy)))
+    return {
+        "wider": wider_than(slopes, delta),
+        "bayes": sampled.trace,
+        "effective": sampled.effective,
+    }
 
 
 def denoising_records(model: TextToImage, tables: Tables, vae: Any, item: str) -> list[Record]:

@@ -1,14 +1,119 @@
-"""Denoising error over Bayes error, of given errors."""
+"""Bayes error and denoising error with known answers, and the ratio of given errors."""
 
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy.stats import truncnorm
+from torch import nn
 
-from mmh_core.pocket.second.perfect import SCALES, fit_rows, items, ratio_interval
+from mmh_core.pocket.second.finish import draw_all
+from mmh_core.pocket.second.images import open_images
+from mmh_core.pocket.second.perfect import (
+    NOISE_DRAWS,
+    SCALES,
+    START,
+    bayes_figures,
+    bayes_records,
+    denoising_records,
+    fit_rows,
+    items,
+    ratio_interval,
+)
+from mmh_core.pocket.second.plan import TINY
+from mmh_core.pocket.second.tables import Tables, build_tables
+from tests.detectors.worlds import BROAD, SHAPE, world
+
+#: Widths of the directions of a linear map of uniform numbers.
+WIDTHS = np.array([3.0, 1.0, 0.5, 0.2, 0.05])
+
+
+class Pooling(nn.Module):
+    """Encode images as their brightness in 4 x 4 cells, `scale` times, twice over."""
+
+    def __init__(self, scale: float) -> None:
+        """Hold the scale, and a parameter by which the device is known."""
+        super().__init__()
+        self.scale = scale
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.config = SimpleNamespace(scaling_factor=1.0)
+
+    def encode(self, images: torch.Tensor) -> Any:
+        """Return the distribution whose mean are latents (N, 2, 4, 4)."""
+        cells = nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), 4)
+        return SimpleNamespace(
+            latent_dist=SimpleNamespace(mean=self.scale * cells.repeat(1, 2, 1, 1))
+        )
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return build_tables(0, TINY.sizes)
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_bayes_error_of_a_linear_map_has_the_closed_form(delta: float, seed: int) -> None:
+    """Orthogonal directions are apart: each is a normal distribution cut off at its range."""
+    rng = np.random.default_rng(seed)
+    matrix = np.linalg.qr(rng.normal(size=(20, 5)))[0].T * WIDTHS[:, None]
+    theta = rng.random(5)
+    noisy = theta @ matrix + delta * rng.normal(size=20)
+    found = bayes_figures(lambda points: points @ matrix, theta, noisy, delta, rng, 800)
+    at, spread = matrix @ noisy / WIDTHS**2, delta / WIDTHS
+    cut = [
+        truncnorm((0 - m) / s, (1 - m) / s, m, s).var() for m, s in zip(at, spread, strict=True)
+    ]
+    expected = float((WIDTHS**2 * np.array(cut)).sum() / delta**2)
+    assert found["bayes"] == pytest.approx(expected, rel=5 / np.sqrt(found["effective"]))
+    assert found["wider"] == int((WIDTHS / np.sqrt(12) > delta).sum())
+
+
+def test_noise_far_below_every_width_leaves_each_direction_and_nothing_free_leaves_none() -> None:
+    rng = np.random.default_rng(0)
+    matrix = np.linalg.qr(rng.normal(size=(20, 4)))[0].T * 10
+    theta = np.full(4, 0.5)
+    noisy = theta @ matrix + 0.01 * rng.normal(size=20)
+    found = bayes_figures(lambda points: points @ matrix, theta, noisy, 0.01, rng, 800)
+    assert found["wider"] == 4
+    assert found["bayes"] == pytest.approx(4, rel=5 / np.sqrt(found["effective"]))
+    point = bayes_figures(
+        lambda points: np.ones((len(points), 20)), np.zeros(0), noisy, 1, rng, 80
+    )
+    assert point["wider"] == 0 and point["bayes"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("item", ["0.34-0", "1.1-1"])
+def test_an_encoder_that_sees_nothing_leaves_no_bayes_error(tables: Tables, item: str) -> None:
+    [found] = bayes_records(tables, Pooling(0.0), item, draws=80)
+    assert (found["delta"], found["image"]) == tuple(
+        kind(part) for kind, part in zip((float, int), item.split("-"), strict=True)
+    )
+    assert found["wider"] == 0 and found["bayes"] == pytest.approx(0, abs=1e-9)
+    assert isinstance(found["lid_star"], int) and found["lid_star"] > 0
+
+
+@pytest.mark.parametrize("item", ["0.34-0", "1.1-0", "0.5-2"])
+def test_the_denoising_error_of_a_gaussian_has_the_closed_form(tables: Tables, item: str) -> None:
+    """D(z) = l / (l + delta^2) z for N(0, l), which the analytic model is for any other text."""
+    delta, number = float(item.split("-")[0]), int(item.split("-")[1])
+    vae = Pooling(2.0)
+    [found] = denoising_records(world(), tables, vae, item)
+    [image] = open_images(tables, START + number, 1)
+    pixels = torch.from_numpy(draw_all([image.scene])).permute(0, 3, 1, 2).float() / 255
+    clean = vae.encode(2 * pixels - 1).latent_dist.mean.flatten().double().numpy()
+    rng = np.random.default_rng([tables.seed, 21, number, round(1_000 * delta)])
+    noise = rng.standard_normal((NOISE_DRAWS, math.prod(SHAPE)))
+    keep = BROAD / (BROAD + delta**2)
+    errors = (((keep - 1) * clean + keep * delta * noise) ** 2).sum(1) / delta**2
+    assert found["error"] == pytest.approx(errors.mean(), rel=1e-3)
+    assert (found["delta"], found["image"]) == (delta, number)
 
 
 def tables_of(ratio: float, networks: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
