@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mmh_core.detectors.anisotropy import Anisotropy
 from mmh_core.detectors.attention_entropy import AttentionEntropy
+from mmh_core.detectors.denoised_spread import DenoisedSpread
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
 from mmh_core.detectors.lid import Lid
@@ -48,6 +49,7 @@ DETECTORS: dict[str, Detector] = {
     "seed_agreement": SeedSimilarity(),
     "representation_spread": RepresentationSpread(),
     "reconstruction_cost": ReconstructionCost(),
+    "denoised_spread": DenoisedSpread(),
 }
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmh_core.detectors.anisotropy import Anisotropy
 from mmh_core.detectors.attention_entropy import AttentionEntropy
+from mmh_core.detectors.denoised_spread import DenoisedSpread
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.guidance_norm import GuidanceNorm
 from mmh_core.detectors.lid import Lid
@@ -43,12 +44,12 @@ from mmh_core.statistics import area_under_curve
 TIMES, FOLDS = (0.98, 0.8, 0.6, 0.4, 0.2, 0.04), 5
 #: Times of detectors that add noise to an image: with more of it little of the image is left.
 IMAGE_TIMES = (0.1, 0.04, 0.2, 0.4)
-#: Noise scales of LID, in units of the latents' spread.
+#: Noise scales of LID and of the denoised spread, in units of the latents' spread.
 LOG_DELTAS = tuple(math.log(delta) for delta in (0.23, 0.34, 0.5, 0.75, 1.1, 1.6))
 _AT_NOISE = (GuidanceNorm, Anisotropy, ScoreNorm, Sharpness, AttentionEntropy)
 _AT_IMAGE = (RepresentationSpread, ReconstructionCost)
 _AT_A_TIME = (*_AT_NOISE, *_AT_IMAGE)
-_AT_A_SCALE = (Lid, LidDifference, LidCorrected)
+_AT_A_SCALE = (Lid, LidDifference, LidCorrected, DenoisedSpread)
 
 
 @dataclass(frozen=True)

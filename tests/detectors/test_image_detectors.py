@@ -1,7 +1,8 @@
-"""Representation spread and reconstruction cost against their closed forms."""
+"""Representation spread, reconstruction cost and denoised spread against their closed forms."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmh_core.detectors.denoised_spread import DenoisedSpread
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.detectors.reconstruction_cost import ReconstructionCost, moved
@@ -76,3 +78,35 @@ def test_the_cost_is_the_closed_form_and_nothing_at_a_point_mass(
     torch.testing.assert_close(found.values[:, 0].double(), expected, rtol=2e-2, atol=2e-3)
     scores = detector.score(found.values)
     assert float(scores[generated.prompt == 0].min()) > float(scores[generated.prompt > 1].max())
+
+
+@pytest.mark.parametrize("delta", [0.34, 1.6])
+def test_the_denoised_spread_is_the_closed_form_at_every_image(
+    model: TextToImage, generated: DetectorInputs, delta: float
+) -> None:
+    """Along an axis of variance l noise is multiplied by l / (l + delta^2), wherever the image."""
+    detector, unet = DenoisedSpread(math.log(delta)), unet_of(model)
+    found = measure(model, generated, [detector])[detector.name]
+    assert found.nfe == 24 and unet.rows == 24 * len(generated)
+    noise = torch.randn((12, *SHAPE), generator=torch.Generator().manual_seed(0)).flatten(1)
+    variance = variances()[generated.prompt]
+    kept = variance / (variance + delta**2)
+    expected = (kept.square() * noise.double().square().mean(0)).sum(1)
+    torch.testing.assert_close(found.values[:, 0].double(), expected, rtol=1e-2, atol=1e-3)
+    # The duplicate is a point: whatever the noise is, one image comes back.
+    assert float(found.values[generated.prompt == 0].abs().max()) < 1e-3
+    assert torch.equal(detector.score(found.values), -found.values[:, 0])
+
+
+def test_many_draws_give_the_trace_of_the_squared_projector(
+    model: TextToImage, generated: DetectorInputs
+) -> None:
+    rows = generated.rows(torch.arange(len(generated)))
+    detector = DenoisedSpread(math.log(0.5), draws=400)
+    found = measure(model, rows, [detector])[detector.name].values[:, 0].double()
+    variance = variances()[rows.prompt]
+    expected = (variance / (variance + 0.25)).square().sum(1)
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.01)
+    for draws in (0, 7):
+        with pytest.raises(ValueError, match=f"even number of at least 2, got {draws}"):
+            DenoisedSpread(draws=draws)

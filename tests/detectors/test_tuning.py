@@ -95,6 +95,7 @@ GRIDS = {
     "attention_entropy": 6,
     "representation_spread": 4,
     "reconstruction_cost": 4,
+    "denoised_spread": 6,
     "lid_conditional_count": 6,
     "lid_difference_flipd": 6,
     "lid_corrected_dsm": 6,
