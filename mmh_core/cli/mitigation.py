@@ -10,6 +10,7 @@ import typer
 
 from mmh_core.cli.options import (
     CalibrationFile,
+    Column,
     DeviceName,
     EmbedderName,
     IndexFolder,
@@ -159,16 +160,36 @@ def mitigation_benchmark(
     resume: Annotated[bool, typer.Option(help="Resume from the work folder.")] = False,
     work: WorkFolder = Path(".mmh/mitigation-benchmark"),
     model: ModelName = "pocket-sd",
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the columns prompt and label (memorized or normal), and group where "
+            "there is one, such as the dose of duplication."
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of reference prompts without labels, where --prompts holds memorized "
+            "ones alone."
+        ),
+    ] = None,
+    column: Column = "",
+    index: IndexFolder = None,
+    index_images: IndexImages = None,
+    embedder: EmbedderName = "pixels",
+    calibration: CalibrationFile = None,
     device: DeviceName = "auto",
 ) -> None:
     """Compare all mitigations over held-out captions; print the tables as Markdown.
 
     Strengths are chosen on the other half of the captions. Finished captions are kept in the work
-    folder, so that a stopped benchmark resumes with --resume.
+    folder, so that a stopped benchmark resumes with --resume. The embedded model has captions of
+    its own; another one needs a table of them by --prompts, and an index of its training images.
     """
     from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
     from mmh_core.pocket.assets import world_seed
-    from mmh_core.studies.detection.labelled_prompts import pocket_labelled
+    from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark
     from mmh_core.studies.mitigation.benchmark_run import BenchmarkInputs
     from mmh_core.studies.mitigation.captions import (
@@ -183,21 +204,31 @@ def mitigation_benchmark(
         raise MMHError(f"{captions} captions: ask for at least one.")
     if robust < 0:
         raise MMHError(f"{robust} captions to bring back copies of: give 0 or more.")
+    if reference is not None and prompts is None:
+        raise MMHError("--reference goes with --prompts, the table of memorized prompts: name it.")
     folder = _folder(model)
-    if not (folder / "world.json").exists():
+    own = (folder / "world.json").exists()
+    if prompts is not None:
+        labelled = read_labelled(prompts, column, reference)
+    elif own:
+        labelled = pocket_labelled(folder, world_seed(folder))
+    else:
         raise MMHError(
-            "This model has no captions of its own whose training images are known: choose "
-            "pocket-sd, or compare single prompts by `mitigate`."
+            "This model has no captions of its own whose training images are known: give a table "
+            "of labelled prompts by --prompts, or compare single prompts by `mitigate`."
         )
     chosen = chosen_captions(
-        pocket_labelled(folder, world_seed(folder)),
+        labelled,
         captions,
-        paraphrases=listed_paraphrases(folder),
-        doses=listed_doses(folder),
+        paraphrases=listed_paraphrases(folder) if own else None,
+        doses=listed_doses(folder) if own else None,
     )
-    subject = opened(model, device)
+    searched = index_of(index, index_images, embedder)
+    subject = opened(model, device, index=searched, calibration=calibration)
     if subject.training_set is None:
-        raise MMHError("The training images of this model are not at hand.")
+        raise MMHError(
+            "Copies are searched for among training images: give an index of them by --index."
+        )
     taken = (*chosen.calibration, *chosen.test, *chosen.normal)
     warn_not_whole(subject.model, [caption.text for caption in taken])
     inputs = BenchmarkInputs(subject, numbers, work, resume, robust)

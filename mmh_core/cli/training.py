@@ -10,6 +10,7 @@ import typer
 
 from mmh_core.cli.options import KEEP, DeviceName, JsonFile, Seed
 from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.cli.tables import plain
 from mmh_core.formats.markdown import markdown_table
 from mmh_core.subject.devices import device_of
 from mmh_core.text_to_image.catalogue import CATALOGUE
@@ -32,7 +33,7 @@ def training_mitigation(
 ) -> None:
     """Training-time mitigation: train with and without duplicates; print the copy rate over steps.
 
-    About a quarter of an hour on two idle cores. With other --steps the looks keep their shares.
+    About twenty minutes on two idle cores. With other --steps the looks keep their shares.
     """
     from mmh_core.store.archive import save_record
     from mmh_core.studies.mitigation.training import checked
@@ -60,15 +61,15 @@ def training_mitigation(
 
 def training_table(run: TrainingMitigationRun) -> str:
     """Return one row per snapshot as Markdown, and where each arm had better ended."""
-    from mmh_core.studies.mitigation.training_run import GROUPS, early_stop
+    from mmh_core.studies.mitigation.training_run import REFERENCE, early_stop
 
-    heads = [f"{group}: {figure}" for group in GROUPS for figure in ("copies", "LID")]
+    heads = [f"{group}: {figure}" for group in run.groups for figure in ("copies", "LID")]
     rows = []
     for snapshot in run.snapshots:
         cells = [snapshot.arm, str(snapshot.step)]
-        for group in GROUPS:
+        for group in run.groups:
             cells += [f"{snapshot.mean('copied', group):.2f}", f"{snapshot.median_lid(group):.1f}"]
-        rows.append([*cells, f"{snapshot.mean('alignment', 'normal'):.3f}"])
+        rows.append([*cells, f"{snapshot.mean('alignment', REFERENCE):.3f}"])
     heads = ["training set", "step", *heads, "reference: alignment"]
     lines = [markdown_table(heads, rows), ""]
     for arm in dict.fromkeys(snapshot.arm for snapshot in run.snapshots):
@@ -77,40 +78,52 @@ def training_table(run: TrainingMitigationRun) -> str:
             "the last step is the best" if stopped is None else f"step {stopped.step} is better"
         )
         lines.append(f"Early stopping, {arm}: {advice}.")
-        lines.append(_robustness(run.arm(arm)[-1]))
+        ended = run.arm(arm)[-1]
+        lines += [_robustness(each) for each in (ended, *([] if stopped is None else [stopped]))]
     return "\n".join(lines)
 
 
-def _robustness(last: TrainingMitigationSnapshot) -> str:
-    """Say what share of copies an attack on the embedding gets back at the end of an arm."""
-    if not last.retriggered:
-        return f"After the re-trigger attack, {last.arm}: robustness unknown, it was not tried."
-    share = last.returned
+def _robustness(snapshot: TrainingMitigationSnapshot) -> str:
+    """Say how many copies come back at a step of an arm, or that it was not tried."""
+    from mmh_core.studies.mitigation.robustness_rows import robustness_words
+
+    name = f"Copies that come back, {snapshot.arm}, step {snapshot.step}"
+    if snapshot.robustness is None:
+        return f"{name}: robustness unknown, it was not tried."
+    texts, seeds, attack, control = robustness_words(snapshot.robustness)
     return (
-        f"After the re-trigger attack, {last.arm}: {share.value:.2f} copies ({share.low:.2f} to "
-        f"{share.high:.2f}) over {len(last.retriggered)} memorized captions."
+        f"{name}: of paraphrases {texts}; of other seeds {seeds}; after the re-trigger attack "
+        f"{attack}, of reference captions {control}."
     )
 
 
 def training_summary(run: TrainingMitigationRun) -> dict[str, object]:
     """Return the figures of every snapshot as plain values."""
-    from mmh_core.studies.mitigation.training_run import GROUPS
-
     return {
         "model_sha256": run.sha256,
         "steps": run.config.steps,
         "batch": run.config.batch,
         "seed": run.config.seed,
+        "groups": list(run.groups),
         "captions": [list(row) for row in run.captions],
         "snapshots": [
             {
                 "training_set": snapshot.arm,
                 "step": snapshot.step,
                 "loss": snapshot.loss,
-                "retriggered": [
-                    {"caption": caption, "images": images, "copies": copies}
-                    for caption, images, copies in snapshot.retriggered
-                ],
+                **{
+                    name: [
+                        {"caption": caption, "images": images, "copies": copies}
+                        for caption, images, copies in rows
+                    ]
+                    for name, rows in (
+                        ("retriggered", snapshot.retriggered),
+                        ("rephrased", snapshot.rephrased),
+                        ("reseeded", snapshot.reseeded),
+                        ("control", snapshot.control),
+                    )
+                },
+                "robustness": plain(snapshot.robustness),
                 "groups": {
                     group: {
                         "copied": snapshot.mean("copied", group),
@@ -118,7 +131,7 @@ def training_summary(run: TrainingMitigationRun) -> dict[str, object]:
                         "alignment": snapshot.mean("alignment", group),
                         "lid_median": snapshot.median_lid(group),
                     }
-                    for group in GROUPS
+                    for group in snapshot.groups
                 },
             }
             for snapshot in run.snapshots

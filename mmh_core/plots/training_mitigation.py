@@ -10,12 +10,19 @@ from mmh_core.plots import panels, theme
 from mmh_core.plots.panels import Line
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
+    REFERENCE,
     TrainingMitigationRun,
     TrainingMitigationSnapshot,
 )
 
 _HEIGHT = 460
-NAMES = {"duplicate": "duplicated", "overfit": "overfit", "normal": "normal"}
+#: Groups whose name in a sentence is not the word of the table.
+_NAMES = {"duplicate": "duplicated", REFERENCE: "reference"}
+
+
+def group_name(group: str) -> str:
+    """Return what the captions of a group are called, such as duplicated."""
+    return _NAMES.get(group, group)
 
 
 def training_curves(
@@ -32,8 +39,8 @@ def training_curves(
     if not run.snapshots:
         return theme.empty("No snapshot was evaluated yet.", height=160)
     figure = theme.base(
-        f"Share of copies and median LID of {NAMES[group]} captions over {run.config.steps:,} "
-        f"training steps, {' and '.join(arms)}.",
+        f"Share of copies and median LID of {group_name(group)} captions over "
+        f"{run.config.steps:,} training steps, {' and '.join(arms)}.",
         height=_HEIGHT,
         legend=False,
     )
@@ -57,8 +64,8 @@ def _lines(
     """Return a line per arm, and the normal one of the first arm for comparison."""
     labels = {arm.name: arm.label for arm in ARMS}
     series = [(arm, group, labels[arm], False) for arm in arms]
-    if group != "normal":
-        series.append((arms[0], "normal", "reference captions", True))
+    if group != REFERENCE:
+        series.append((arms[0], REFERENCE, "reference captions", True))
     lines = []
     for arm, of, name, reference in series:
         snapshots = run.arm(arm)

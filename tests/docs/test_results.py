@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from docs.scripts import figures, sentences
+from docs.scripts.figures import holds
 from docs.scripts.pages import PAGES
 from docs.scripts.results import DATA, RESULTS, blocks_of, filled, typed
 from docs.scripts.results import PAGES as FILLED
@@ -122,13 +123,59 @@ def test_another_figure_in_the_data_is_another_figure_in_the_sentence(
     assert now in SENTENCES[name](tmp_path)
 
 
-def test_a_claim_that_the_data_no_longer_has_is_refused(tmp_path: Path) -> None:
+def test_a_claim_that_the_data_no_longer_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="it rains: write the sentence anew"):
+        holds(False, "it rains")
+
+
+def robustness(name: str, robust: bool | None) -> dict[str, object]:
+    """Return a row as the benchmark writes it: one of four images is a copy in every way."""
+    count = {"copies": 1, "images": 4, "share": {"value": 0.25, "low": 0.01, "high": 0.81}}
+    ways = ("paraphrases", "seeds", "attack", "control")
+    treatment = {"mitigation": name, "strength": 1.0}
+    return {"treatment": treatment, "robust": robust} | dict.fromkeys(ways, count)
+
+
+def test_sentences_on_mitigations_follow_the_data_of_now_and_of_earlier(tmp_path: Path) -> None:
+    """An earlier file has no criteria and no robustness; a new one says both."""
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     found = json.loads((DATA / "mitigation-benchmark.json").read_text())
+    for name in ("criteria", "robustness"):
+        found.pop(name, None)
+    file = tmp_path / "mitigation-benchmark.json"
+    file.write_text(json.dumps(found))
+    text = SENTENCES["mitigations-found"](tmp_path)
+    assert "**None** of 15 mitigations passes" in text and "was not measured" in text
+    assert "not measured" in TABLES["mitigation-criteria"](tmp_path)
+    names = [row["treatment"]["mitigation"] for row in found["rows"][1:]]
     found["rows"][5]["meets"] = True
-    (tmp_path / "mitigation-benchmark.json").write_text(json.dumps(found))
-    with pytest.raises(ValueError, match="no mitigation passes: write the sentence anew"):
-        SENTENCES["mitigations-found"](tmp_path)
+    found["criteria"] = [
+        {"treatment": {"mitigation": name}, "failed": ["robust"], "unknown": ["LID risen"]}
+        for name in names
+    ]
+    found["robustness"] = [robustness(name, name == names[0]) for name in ("none", *names)]
+    file.write_text(json.dumps(found))
+    text = SENTENCES["mitigations-found"](tmp_path)
+    assert f"**1** of 15 mitigations pass: `{names[4]}`" in text
+    assert f"Robust against all three ways: `{names[0]}`." in text
+    assert "- Copies come back: `random_tokens`" in text and "Copies remain" not in text
+    table = TABLES["mitigation-criteria"](tmp_path)
+    assert f"| `{names[0]}` | robust | LID risen | 1 of 4 (0.01 to 0.81) |" in table
+
+
+def test_the_sentence_on_training_has_the_groups_and_the_robustness_of_its_data(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
+    found = json.loads((DATA / "pocket-training-mitigation.json").read_text())
+    for one in found["snapshots"]:
+        groups = one["groups"]
+        one["groups"] = {"emblem": groups["duplicate"], "normal": groups["normal"]}
+    found["snapshots"][-1]["robustness"] = robustness("none", None)
+    (tmp_path / "pocket-training-mitigation.json").write_text(json.dumps(found))
+    text = SENTENCES["training-mitigation"](tmp_path)
+    assert "deduplicated, step 1,000: 1 of 4 of paraphrases" in text
+    assert "emblem: copies" in TABLES["training-mitigation"](tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from views import session, subjects
 from views.images import session as image_session
 from views.images.phrases import percentile
 from views.images.session import EXAMPLES
-from views.images.settings import KINDS, ImageForm, ImageSettings, form_of, parsed, query
+from views.images.settings import ImageForm, ImageSettings, form_of, parsed, query
 from views.models import POCKET
 from views.widgets.layout import plain
 from views.widgets.words import duration_words, number
@@ -103,7 +103,7 @@ def finished(app: AppTest, job: str) -> ImageRun:
     return load_record(session.data_folder() / "runs" / str(record.result), ImageRun)
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", image_session.example_kinds())
 def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
     app: AppTest, kind: str
 ) -> None:
@@ -150,7 +150,7 @@ def test_another_kind_fills_the_form_and_a_paraphrase_takes_its_place(app: AppTe
     assert metrics(app)["Ground truth"] == "overfit"
     assert app.query_params == {"model": "pocket-sd", "example": "overfit"}
     known = image_session.prompt_examples("pocket-sd")
-    assert {one.kind for one in known} == set(KINDS)
+    assert {one.kind for one in known} == set(image_session.example_kinds())
     other = next(one for one in known if one.kind == "overfit" and not one.trained)
     sound(app.selectbox(key="im_wording").set_value(other.caption).run())
     assert app.text_area(key="im_prompt").value == other.caption
@@ -431,7 +431,7 @@ def test_a_model_that_never_ran_here_is_guessed_by_the_speed_of_the_machine(
     app.query_params["model"] = "sd-1.5"
     app.query_params["prompt"] = "a cat"
     sound(app.run())
-    run = example(next(iter(KINDS)))
+    run = example(image_session.example_kinds()[0])
     whole = (run.seconds_generating + run.seconds_estimating) / run.seconds_generating
     # Four images in fifty steps, with the prompt and without it.
     seconds = 0.8 / (ACHIEVED * 0.1) * 4 * 50 * 2 * whole

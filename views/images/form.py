@@ -13,7 +13,7 @@ from views import models as model_session
 from views import session, subjects
 from views.images import duration, state
 from views.images import session as image_session
-from views.images.settings import FURTHER, KINDS, SCHEDULERS, WHOLE, ImageSettings
+from views.images.settings import FURTHER, SCHEDULERS, WHOLE, ImageSettings, about_kind
 from views.images.state import key
 from views.models import ModelChoice
 from views.widgets import form, layout, linked_state, past_jobs
@@ -42,16 +42,19 @@ def _examples(settings: ImageSettings) -> None:
     examples = image_session.prompt_examples(settings.model)
     if not examples:
         return
+    kinds = image_session.example_kinds()
     st.selectbox(
         "Example",
-        list(KINDS),
+        kinds,
         key=key("example"),
-        format_func=lambda kind: KINDS[kind].split(":")[0],
+        format_func=lambda kind: about_kind(kind)[0],
         help="A finished run for each category of prompt.\n\n"
-        + "\n".join(f"- {name}" for name in KINDS.values()),
+        + "\n".join(f"- {': '.join(filter(None, about_kind(kind)))}" for kind in kinds),
         on_change=state.choose_kind,
     )
-    st.caption(KINDS[settings.example].split(": ")[1].capitalize() + ".")
+    about = about_kind(settings.example)[1]
+    if about:
+        st.caption(about.capitalize() + ".")
     form.example_prompts(
         {
             example.caption: example.caption

@@ -156,6 +156,13 @@ def past_runs(limit: int) -> Iterator[ImageRun]:
     return kept_runs.past_runs(IMAGE_JOB, ImageRun, limit)
 
 
+def example_kinds() -> tuple[str, ...]:
+    """Return the kinds of captions of the embedded model, by its own table of prompts."""
+    from views.images.settings import in_page_order
+
+    return in_page_order(prompt.kind for prompt in prompt_examples(model_session.POCKET))
+
+
 def example_names() -> list[str]:
     """Return the names of the precomputed runs that this copy of the app holds."""
     return kept_runs.example_names(EXAMPLES)

@@ -6,7 +6,7 @@ in one sentence. What only the study can judge, such as a prompt, is left to its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mmh_core.dimension.estimators import ESTIMATORS
@@ -24,13 +24,16 @@ from views.widgets.link_values import (
 )
 
 PREFIX = "im_"
-#: The kinds of prompts that the embedded model knows, with what each is about.
-KINDS = {
+#: What kinds of prompts of embedded models are about, in the order of the page.
+_ABOUT = {
     "duplicate": "Duplicate: one image is in the training set dozens of times",
     "overfit": "Overfit: one to three images, trained on far too often",
     "template": "Template: many images share a layout, and only one part varies",
     "varied": "Varied: a name with a hundred different images",
     "open": "Open: no name, hundreds of different images",
+    "near-duplicate": "Near-duplicate: one image is in the training set often, slightly changed",
+    "unique": "Unique: every image of the caption is in the training set once",
+    "fresh": "Fresh: a new image of the caption at every step of the training",
 }
 TABS = {
     "images": "Images",
@@ -56,6 +59,19 @@ WHOLE = {
     "windows": (1, MOST_WINDOWS),
 }
 FORM = ("prompt", *WHOLE, "guidance", "scheduler", "negative", "estimators")
+
+
+def in_page_order(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return the kinds of a model's own captions, each once, those that are described first."""
+    present = list(dict.fromkeys(kinds))
+    described = [kind for kind in _ABOUT if kind in present]
+    return tuple(described + [kind for kind in present if kind not in _ABOUT])
+
+
+def about_kind(kind: str) -> tuple[str, str]:
+    """Return the name of a kind of captions and what it is about, "" where nobody says."""
+    name, _, about = _ABOUT.get(kind, kind.capitalize()).partition(": ")
+    return name, about
 
 
 @dataclass(frozen=True)

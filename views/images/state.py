@@ -13,7 +13,6 @@ from views import models
 from views.images import session as image_session
 from views.images.settings import (
     FORM,
-    KINDS,
     PREFIX,
     ImageForm,
     ImageSettings,
@@ -44,7 +43,8 @@ def _place(settings: ImageSettings, first: bool) -> ImageSettings:
 def _read(source: Mapping[str, object]) -> tuple[ImageSettings, list[str]]:
     messages: list[str] = []
     model = models.model_of(source.get("model"), messages)
-    example = one_of("example", source.get("example"), KINDS, next(iter(KINDS)), messages)
+    kinds = image_session.example_kinds() or (ImageSettings.example,)
+    example = one_of("example", source.get("example"), kinds, kinds[0], messages)
     settings, refused = parsed(source, _base(model, example))
     return settings, messages + refused
 
@@ -83,7 +83,7 @@ address, random_seed = STATE.address, STATE.random_seed
 
 def choose_model() -> None:
     """Start over with the default settings of the model just chosen."""
-    choose_kind(next(iter(KINDS)))
+    choose_kind(next(iter(image_session.example_kinds()), ImageSettings.example))
 
 
 def choose_kind(kind: str | None = None) -> None:

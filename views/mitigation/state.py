@@ -8,6 +8,7 @@ from dataclasses import replace
 import streamlit as st
 
 from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.studies.images.examples import comparison_prompts
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
 from views import models
 from views.images import session as image_session
@@ -28,8 +29,6 @@ from views.widgets.linked_state import LinkedState
 
 #: Everything that is kept under its own name with the prefix, widgets first.
 NAMES = ("model", "example", *FORM, "tab", "cell", "job", "trial", "tokens")
-#: Kinds of the example prompts that a form starts with: one in question, others beside it.
-_EXAMPLE_KIND, _REFERENCE_KINDS = "duplicate", ("varied", "open")
 
 
 def _place(settings: MitigationSettings, first: bool) -> MitigationSettings:
@@ -67,19 +66,16 @@ def _base(model: str, example: str) -> MitigationSettings:
         if run is not None:
             return MitigationSettings(model, form_of(run.config), example)
     config = models.default_settings(model)
-    first: dict[str, str] = {}
-    for prompt in image_session.prompt_examples(model):
-        first.setdefault(prompt.kind, prompt.caption)
-    normal = tuple(first[kind] for kind in _REFERENCE_KINDS if kind in first)
+    prompt, *normal = comparison_prompts(image_session.prompt_examples(model)) or ("",)
     form = MitigationForm(
-        first.get(_EXAMPLE_KIND, ""),
+        prompt,
         2,
         config.seeds[0],
         config.sampling.steps,
         config.sampling.guidance,
         config.sampling.height,
         config.sampling.width,
-        normal=normal,
+        normal=tuple(normal),
         with_normal=bool(normal),
     )
     return MitigationSettings(model, form, example)

@@ -8,10 +8,11 @@ import streamlit as st
 
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.verdict import OUTCOME_ROWS
-from mmh_core.plots.training_mitigation import training_curves
+from mmh_core.plots.training_mitigation import group_name, training_curves
+from mmh_core.studies.mitigation.robustness_rows import robustness_words
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
-    GROUPS,
+    REFERENCE,
     TrainingMitigationRun,
     TrainingMitigationSnapshot,
     early_stop,
@@ -22,7 +23,6 @@ from views.mitigation import session as mitigation_session
 from views.mitigation.state import key
 from views.widgets import layout, words
 
-_GROUPS = {"duplicate": "Duplicated captions", "overfit": "Overfit captions"}
 _AS_IS, _SINGLE = (arm.name for arm in ARMS)
 _ROW = "grid-template-columns: repeat(4, minmax(0, 9rem))"
 _COMMAND = f"{PROGRAM} pocket training-mitigation --out FILE"
@@ -49,11 +49,11 @@ def section(model: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         group = st.segmented_control(
             "Captions",
-            list(_GROUPS),
-            default="duplicate",
+            [name for name in run.groups if name != REFERENCE],
+            default=run.groups[0],
             required=True,
             key=key("training_group"),
-            format_func=_GROUPS.__getitem__,
+            format_func=_captions,
             label_visibility="collapsed",
         )
         single = st.toggle(
@@ -73,7 +73,7 @@ def section(model: str) -> None:
     columns, stopped = _columns(run, single=single, early=early)
     if early and stopped is None:
         st.caption("No earlier step was better: early stopping does not help here.")
-    _table(columns)
+    _table(columns, run.groups)
     arms = (_AS_IS, _SINGLE) if single else (_AS_IS,)
     layout.chart(training_curves(run, str(group), arms, stopped), "mi_training_curves")
     _images(columns, str(group))
@@ -81,6 +81,10 @@ def section(model: str) -> None:
         f"{run.config.steps:,} steps of {run.config.batch} images. Train it again by "
         f"`{_COMMAND}`; it took {words.duration_words(run.seconds)} where it was made."
     )
+
+
+def _captions(group: str) -> str:
+    return f"{group_name(group).capitalize()} captions"
 
 
 def _columns(
@@ -100,7 +104,7 @@ def _columns(
     return columns, stopped
 
 
-def _table(columns: list[tuple[str, TrainingMitigationSnapshot]]) -> None:
+def _table(columns: list[tuple[str, TrainingMitigationSnapshot]], groups: tuple[str, ...]) -> None:
     """Show the figures of what is compared side by side."""
 
     def row(label: str, values: list[str]) -> dict[str, str]:
@@ -108,8 +112,8 @@ def _table(columns: list[tuple[str, TrainingMitigationSnapshot]]) -> None:
 
     snapshots = [snapshot for _, snapshot in columns]
     rows = [row("Training step", [f"{snapshot.step:,}" for snapshot in snapshots])]
-    for group in GROUPS:
-        name = _GROUPS.get(group, "Reference captions")
+    for group in groups:
+        name = _captions(group)
         rows.append(
             row(
                 f"{name}: copies",
@@ -122,8 +126,12 @@ def _table(columns: list[tuple[str, TrainingMitigationSnapshot]]) -> None:
                 [words.number(snapshot.median_lid(group), 1) for snapshot in snapshots],
             )
         )
-    fits = [words.number(snapshot.mean("alignment", "normal"), 3) for snapshot in snapshots]
+    fits = [words.number(snapshot.mean("alignment", REFERENCE), 3) for snapshot in snapshots]
     rows.append(row("Reference captions: alignment", fits))
+    ways = ("paraphrases", "other seeds", "re-trigger attack", "attack on reference captions")
+    returned = [robustness_words(snapshot.robustness) for snapshot in snapshots]
+    for way, texts in zip(ways, zip(*returned, strict=True), strict=True):
+        rows.append(row(f"Copies that come back, {way}", list(texts)))
     st.dataframe(rows, hide_index=True, height="content")
 
 
@@ -134,10 +142,10 @@ def _copied(snapshot: TrainingMitigationSnapshot, group: str) -> float:
 def _images(columns: list[tuple[str, TrainingMitigationSnapshot]], group: str) -> None:
     """Show the first images of a group, from the same noise in every column."""
     layout.heading(
-        f"The same captions and noise: {_GROUPS[group].lower()}",
+        f"The same captions and noise: {_captions(group).lower()}",
         "One row for each way of training; framed in orange: copies of a training image.",
     )
-    row = GROUPS.index(group)
+    row = columns[0][1].groups.index(group)
     for name, snapshot in columns:
         figures = []
         for i, image in enumerate(snapshot.images[row]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from docs.scripts.figures import BARS, PERCENT, figure, holds, listed, percent, read
+from docs.scripts.figures import BARS, PERCENT, figure, listed, percent, read
 from mmh_core.studies.mitigation.benchmark import ENOUGH
 from mmh_core.studies.mitigation.benchmark_rows import FROM, SOLVED
 
@@ -31,53 +31,111 @@ def counted(data: Path) -> str:
     )
 
 
+#: How many of the mitigations are named that solve most.
+_NEAREST = 2
+#: The sentence on the mitigations that fail a criterion.
+_CRITERIA = {
+    "no copy": "Copies remain",
+    "LID risen": "Images are only moved off the threshold of the search, LID unchanged",
+    "subject kept": "The subject of the prompt is lost",
+    "reference prompts unharmed": "Reference captions are harmed",
+    "robust": "Copies come back",
+}
+
+
 def outcome(data: Path) -> str:
-    """Return what the benchmark of mitigations found."""
+    """Return what the benchmark of mitigations found: what passes, what is nearest, what fails."""
     found = read(data / "mitigation-benchmark.json")
-    rows = {row["treatment"]["mitigation"]: row for row in found["rows"]}
-    repelled, chain = rows["sparse_repellency"], rows["automatic_chain"]
-    pushed, padding = rows["anti_memorization_guidance"], rows["padding_fix"]
-    unharmed = {row["treatment"]["mitigation"] for row in found["normal"] if not row["harmed"]}
-    best = sorted(rows, key=lambda name: -rows[name]["solved"]["value"])[:2]
-    schedules = [
-        rows[name]["copied"]["value"]
-        for name in ("static_guidance", "opposite_guidance", "dynamic_guidance")
+    rows = [row for row in found["rows"] if _name(row) != "none"]
+    failed, harmed = failures(found), _harmed(found)
+    passing = [_code(row) for row in rows if row["meets"]]
+    head = (
+        f"**{len(passing)}** of {len(rows)} mitigations pass: {listed(passing)}."
+        if passing
+        else f"**None** of {len(rows)} mitigations passes."
+    )
+    nearest = sorted(rows, key=lambda row: -_solved(row))[:_NEAREST]
+    names = [
+        f"{_code(row)} ({_share(row, 'solved')} of the images, reference captions "
+        f"{'harmed' if _name(row) in harmed else 'unharmed'})"
+        for row in nearest
     ]
+    lines = [f"{head} Most images are solved by {listed(names)}.", ""]
+    for criterion, sentence in _CRITERIA.items():
+        failing = [_code(row) for row in rows if criterion in failed[_name(row)]]
+        if failing:
+            lines.append(f"- {sentence}: {listed(failing)}.")
+    unfailed = [_code(row) for row in rows if not failed[_name(row)]]
+    if unfailed:
+        lines.append(f"- No criterion that was judged defeats {listed(unfailed)}.")
+    return "\n".join([*lines, "", _robust(found), "", _invented(data, nearest[0])]).rstrip()
+
+
+def failures(found: Any) -> dict[str, tuple[str, ...]]:
+    """Return by mitigation the criteria that it fails.
+
+    An earlier file does not have them: they are then those by which more than the share allowed of
+    the images fail, and the harm to reference captions; of robustness nothing is known.
+    """
+    if "criteria" in found:
+        return {_name(row): tuple(row["failed"]) for row in found["criteria"]}
+    harmed, failed = _harmed(found), {}
+    for row in found["rows"]:
+        copied, unsolved = row["copied"]["value"], (row["unsolved"]["value"] or 0)
+        shares = {
+            "no copy": copied,
+            "LID risen": unsolved,
+            "subject kept": max(0, 1 - _solved(row) - copied - unsolved),
+        }
+        names = [name for name, share in shares.items() if share > 1 - SOLVED]
+        if _name(row) in harmed:
+            names.append("reference prompts unharmed")
+        failed[_name(row)] = tuple(names)
+    return failed
+
+
+def _robust(found: Any) -> str:
+    """Return what is known of the robustness."""
+    if not found.get("robustness"):
+        return "Robustness (paraphrases, other seeds, the re-trigger attack) was not measured."
+    rows = [row for row in found["robustness"] if _name(row) != "none"]
+    robust = [_code(row) for row in rows if row["robust"]]
+    unknown = [_code(row) for row in rows if row["robust"] is None]
+    text = f"Robust against all three ways: {listed(robust) if robust else 'none'}."
+    return f"{text} Not to be judged: {listed(unknown)}." if unknown else text
+
+
+def _invented(data: Path, row: Any) -> str:
+    """Return the LID under a mitigation beside that of images that the model invents, if known."""
     medians = [
-        row["value"]
-        for row in read(data / "pocket-check.json")["figures"]
-        if row["figure"] in (f"median conditional LID, {kind}" for kind in ("varied", "open"))
+        number["value"]
+        for number in read(data / "pocket-check.json")["figures"]
+        if number["figure"] in (f"median conditional LID, {kind}" for kind in ("varied", "open"))
     ]
-    kept = padding["alignment"]["value"] / padding["alignment_before"]["value"]
-    holds(not any(row["meets"] for row in rows.values()), "no mitigation passes")
-    holds(
-        set(best) == {"sparse_repellency", "automatic_chain"}
-        and unharmed == {*best, "noise_optimization"},
-        "the two nearest and one more leave reference captions unharmed",
-    )
-    holds(repelled["copied"]["value"] == 0, "sparse repellency ends copying everywhere")
-    holds(pushed["solved"]["value"] == 0, "the push off training images solves nothing")
+    if not medians or row["lid"]["value"] is None:
+        return ""
+    invented = listed([f"{median:.0f}" for median in medians])
     return (
-        "**None** of the three asked for passes. The nearest are `sparse_repellency` (solves "
-        f"{_share(repelled, 'solved')} of the images) and the automatic chain "
-        f"({_share(chain, 'solved')}); both leave reference captions unharmed, of the others "
-        "`noise_optimization` alone does. What they do not solve they fail in different ways.\n\n"
-        "- `sparse_repellency` ends copying everywhere, at a mean LID of "
-        f"{repelled['lid']['value']:.1f}; where an image is not counted as solved it shows too "
-        f"little of what was asked. This LID is far from the medians of {medians[0]:.0f} and "
-        f"{medians[1]:.0f} of the images that the model invents "
-        "([varied and open](embedded-model.md)).\n"
-        f"- The automatic chain does not look at LID: {_share(chain, 'unsolved')} of its images "
-        "are only moved off the threshold of the search.\n"
-        "- `anti_memorization_guidance`, the push off training images, solves nothing: the search "
-        "is satisfied, the image still looks much like the training image, and the mean LID stays "
-        f"at {figure(pushed['lid']['value'], 1)} (not solved in {_share(pushed, 'unsolved')}).\n"
-        f"- `padding_fix` leaves {percent(padding['copied']['value'])} copies, keeps "
-        f"{figure(kept, 2)} of the alignment and solves {_share(padding, 'solved')}.\n"
-        f"- The guidance schedules leave {percent(min(schedules))} to {percent(max(schedules))} "
-        "copies and lose most of what was asked.\n\n"
-        "Overfitted captions are the hard ones: the model knows nothing else under their names."
+        f"Under {_code(row)} the mean LID is {figure(row['lid']['value'], 1)}; images that the "
+        f"model invents have medians of {invented} ([embedded model](embedded-model.md))."
     )
+
+
+def _name(row: Any) -> str:
+    return str(row["treatment"]["mitigation"])
+
+
+def _code(row: Any) -> str:
+    return f"`{_name(row)}`"
+
+
+def _solved(row: Any) -> float:
+    return float(row["solved"]["value"] or 0)
+
+
+def _harmed(found: Any) -> set[str]:
+    """Return the mitigations that harm reference captions."""
+    return {_name(row) for row in found["normal"] if row["harmed"]}
 
 
 def reference_captions(data: Path) -> str:
@@ -96,23 +154,31 @@ def rank_correlation(data: Path) -> str:
     bar = BARS["rank correlation"][0]
     every = found["correlation"]["share"]["value"]
     asked = found["correlation_of_what_is_asked"]["share"]["value"]
-    holds(every < bar <= asked, "the bar lies between the two correlations")
     return (
-        f"The correlation with the copy rate is {figure(every, 2)} over all cells, below the bar "
-        f"of {figure(bar, 1)}, and {figure(asked, 2)} without the two mitigations that move the "
-        "image: LID is the model's, evaluated with the prompt, and they leave the model as it is."
+        f"The correlation with the copy rate is {figure(every, 2)} over all cells, "
+        f"{_beside(every, bar)} the bar of {figure(bar, 1)}, and {figure(asked, 2)} without the "
+        f"two mitigations that move the image, {_beside(asked, bar)} it: LID is the model's, "
+        "evaluated with the prompt, and they leave the model as it is."
     )
 
 
+def _beside(value: float, bar: float) -> str:
+    return "below" if value < bar else "at or above"
+
+
 def token_attribution(data: Path) -> str:
-    """Return whether an attribution of tokens beats random choice."""
+    """Return which attributions of tokens beat random choice."""
     found = read(data / "mitigation-benchmark.json")
     rows = [row for row in found["attribution"] if row["by"] != "random"]
-    holds(all(row["difference"]["high"] > 0 for row in rows), "no attribution beats random choice")
+    better = [row["by"] for row in rows if row["difference"]["high"] < 0]
+    verdict = (
+        f"Better than random choice, beyond the interval: {listed(better)}."
+        if better
+        else "No attribution beats random choice here: no interval lies below it."
+    )
     return (
         f"Two tokens dropped from each of {len(found['captions']['test'])} captions that are "
-        "copied; proper names may be among them. No attribution beats random choice here: most of "
-        "these captions are copied until their name is dropped."
+        f"copied; proper names may be among them. {verdict}"
     )
 
 
@@ -120,25 +186,50 @@ def training_mitigation(data: Path) -> str:
     """Return what training without duplicates, and for a shorter time, does."""
     found = read(data / "pocket-training-mitigation.json")
     copies = {
-        (one["training_set"], one["step"]): one["groups"]["overfit"]["copied"]
-        + one["groups"]["duplicate"]["copied"]
-        for one in found["snapshots"]
+        (one["training_set"], one["step"]): _copied(one["groups"]) for one in found["snapshots"]
     }
-    last = max(step for _, step in copies)
-    before = max(step for _, step in copies if step < last)
-    holds(
-        copies["as it is", before] < copies["as it is", last], "stopping early leaves fewer copies"
-    )
-    holds(
-        all(copies["deduplicated", step] == 0 for step in (before, last)),
-        "nothing is copied without duplicates",
-    )
+    steps = sorted({step for _, step in copies})
+    last, before = steps[-1], steps[-2] if len(steps) > 1 else steps[-1]
+    shares = {
+        (arm, step): percent(copies[arm, step])
+        for arm in ("as it is", "deduplicated")
+        for step in (before, last)
+    }
     return (
-        f'One seed, {found["steps"]:,} steps each, which only begins to copy. "As it is" is the '
-        'training set with its duplicates; "deduplicated" has every image once. It shows a '
-        f"direction, not a size: as it is, stopping at step {before:,} leaves fewer copies than "
-        f"step {last:,}; deduplicated, nothing is copied and the last step aligns best."
+        f'One seed, {found["steps"]:,} steps each. "As it is" is the training set with its '
+        'duplicates; "deduplicated" has every image once. It shows a direction, not a size: of '
+        f"the images of memorized captions {shares['as it is', before]} are copies at step "
+        f"{before:,} and {shares['as it is', last]} at step {last:,} as it is, "
+        f"{shares['deduplicated', before]} and {shares['deduplicated', last]} deduplicated. "
+        f"{_training_robustness(found)}"
     )
+
+
+def _copied(groups: Any) -> float:
+    """Return the mean share of copies over the groups of memorized captions."""
+    shares = [part["copied"] for name, part in groups.items() if name != "normal"]
+    return float(sum(shares) / len(shares))
+
+
+def _training_robustness(found: Any) -> str:
+    """Return how many copies come back in each training, "not measured" in an earlier file."""
+    tried = [one for one in found["snapshots"] if one.get("robustness")]
+    if not tried:
+        return "Robustness was not measured."
+    ways = (
+        ("paraphrases", "of paraphrases"),
+        ("seeds", "of other seeds"),
+        ("attack", "after the re-trigger attack"),
+        ("control", "after that on reference captions"),
+    )
+    parts = []
+    for one in tried:
+        counts = [
+            f"{one['robustness'][way]['copies']} of {one['robustness'][way]['images']} {words}"
+            for way, words in ways
+        ]
+        parts.append(f"{one['training_set']}, step {one['step']:,}: {', '.join(counts)}")
+    return f"Copies that come back: {'; '.join(parts)}."
 
 
 def _share(row: Any, name: str) -> str:

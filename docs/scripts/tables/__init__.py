@@ -18,6 +18,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "detectors": detectors.detectors,
     "cause": detectors.cause,
     "mitigations": mitigations.mitigations,
+    "mitigation-criteria": mitigations.criteria,
     "reference-captions": mitigations.reference_captions,
     "rank-correlation": mitigations.rank_correlation,
     "dropped-tokens": mitigations.dropped_tokens,

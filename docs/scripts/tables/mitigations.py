@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from docs.scripts.figures import read, table
+from docs.scripts.sentences.mitigations import failures
+
+#: What an earlier file says nothing of.
+_NOT_MEASURED = "not measured"
 
 
 def mitigations(data: Path) -> str:
@@ -38,6 +43,39 @@ def mitigations(data: Path) -> str:
         *("seconds", "NFE"),
     ]
     return table(heads, rows)
+
+
+def criteria(data: Path) -> str:
+    """Return by which criteria each mitigation fails, and how many copies come back."""
+    found = read(data / "mitigation-benchmark.json")
+    failed = failures(found)
+    unknown = {
+        row["treatment"]["mitigation"]: ", ".join(row["unknown"])
+        for row in found.get("criteria", ())
+    }
+    robust = {row["treatment"]["mitigation"]: row for row in found.get("robustness", ())}
+    rows = []
+    for row in found["rows"]:
+        name = row["treatment"]["mitigation"]
+        base, back = name == "none", robust.get(name)
+        counts = (
+            [_NOT_MEASURED] * 4
+            if back is None
+            else [_counted(back[way]) for way in ("paraphrases", "seeds", "attack", "control")]
+        )
+        judged = ["", ""] if base else [", ".join(failed[name]), unknown.get(name, "robust")]
+        rows.append([f"`{name}`", *judged, *counts])
+    heads = ("mitigation", "fails by", "not judged", "copies of paraphrases", "of other seeds")
+    return table((*heads, "after the attack", "after the attack on reference captions"), rows)
+
+
+def _counted(count: Any) -> str:
+    """Return copies among images with the interval of their share."""
+    if not count["images"]:
+        return "nothing to judge"
+    share = count["share"]
+    low, high = (f"{share[end]:.2f}" for end in ("low", "high"))
+    return f"{count['copies']} of {count['images']} ({low} to {high})"
 
 
 def reference_captions(data: Path) -> str:
@@ -85,16 +123,17 @@ def dropped_tokens(data: Path) -> str:
 
 def training_mitigation(data: Path) -> str:
     """Return copies and LID of each snapshot of the two trainings."""
-    groups = ("duplicate", "overfit", "normal")
+    snapshots = read(data / "pocket-training-mitigation.json")["snapshots"]
+    groups = list(snapshots[0]["groups"])
     rows = []
-    for one in read(data / "pocket-training-mitigation.json")["snapshots"]:
+    for one in snapshots:
         cells = []
         for group in groups:
             part = one["groups"][group]
             cells += [f"{part['copied']:.2f}", f"{part['lid_median']:.1f}"]
         cells.append(f"{one['groups']['normal']['alignment']:.3f}")
         rows.append([one["training_set"], f"{one['step']:,}", *cells])
-    shown = ("duplicate", "overfit", "reference")
+    shown = [{"normal": "reference"}.get(group, group) for group in groups]
     heads = [f"{group}: {what}" for group in shown for what in ("copies", "LID")]
     return table(("training set", "step", *heads, "reference: alignment"), rows)
 

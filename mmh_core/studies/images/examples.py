@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +19,18 @@ _STEPS, _GUIDANCE, _SIDE = 50, 7.5, 512
 
 @dataclass(frozen=True)
 class PromptExample:
-    """A caption of the embedded world; `trained` is False for a paraphrase of one."""
+    """A caption of the embedded world; `trained` is False for a paraphrase of one.
+
+    `memorized` is whether the world was built for copies of its image, `copies` how often that is
+    in the training set, 0 where the table says not.
+    """
 
     caption: str
     kind: str
     subject: str
     trained: bool
+    memorized: bool = False
+    copies: int = 0
 
 
 def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
@@ -50,10 +57,53 @@ def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
         unnamed = calibration_captions(world_seed(folder))
         unnamed = unnamed[unnamed.kind == "open"].assign(trained=True)
         table = pd.concat([named, unnamed])
+    memorized = memorized_kinds(folder)
     return tuple(
-        PromptExample(str(row.caption), str(row.kind), str(row.subject), bool(row.trained))
-        for row in table.itertuples()
+        PromptExample(
+            str(row["caption"]),
+            str(row["kind"]),
+            str(row["subject"]),
+            bool(row["trained"]),
+            str(row["kind"]) in memorized,
+            int(row.get("copies", 0)),
+        )
+        for row in table.to_dict("records")
     )
+
+
+def memorized_kinds(folder: Path) -> tuple[str, ...]:
+    """Return the kinds of captions that a model's world was built to have copied, in its order.
+
+    Errors: MMHError for a missing file.
+    """
+    from mmh_core.pocket.assets import read_prompts, world_number
+    from mmh_core.pocket.second.embedded import REFERENCES
+    from mmh_core.pocket.trials import MEMORIZED
+
+    if world_number(folder) != 2:
+        return tuple(MEMORIZED)
+    table = read_prompts(folder)
+    kinds = table[table.trained & ~table.kind.isin(REFERENCES)].kind
+    return tuple(str(kind) for kind in dict.fromkeys(kinds))
+
+
+def comparison_prompts(examples: Sequence[PromptExample], references: int = 2) -> tuple[str, ...]:
+    """Return a memorized caption to compare mitigations on, and reference prompts behind it.
+
+    The caption has the most copies of its kind, the first kind that is memorized; the reference
+    prompts are the first of so many other kinds. Empty without a memorized caption.
+    """
+    trained = [prompt for prompt in examples if prompt.trained]
+    memorized = [prompt for prompt in trained if prompt.memorized]
+    if not memorized:
+        return ()
+    kind = memorized[0].kind
+    chosen = max((p for p in memorized if p.kind == kind), key=lambda prompt: prompt.copies)
+    others: dict[str, str] = {}
+    for prompt in trained:
+        if not prompt.memorized:
+            others.setdefault(prompt.kind, prompt.caption)
+    return (chosen.caption, *list(others.values())[:references])
 
 
 def unloaded_config(name: str, entry: CatalogueEntry | None, folder: Path | None) -> ImageConfig:

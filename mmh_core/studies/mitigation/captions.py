@@ -11,10 +11,8 @@ from mmh_core.pocket.assets import read_prompts
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.studies.mitigation.benchmark_run import Caption, Captions
 
-#: Kinds that come first where a list has them.
-_FIRST = ("duplicate", "overfit", "varied", "open")
 #: Their images are copied in parts, or they are other texts of listed captions.
-_LEFT_OUT = ("template", "paraphrase")
+LEFT_OUT = ("template", "paraphrase")
 
 
 def chosen_captions(
@@ -35,11 +33,14 @@ def chosen_captions(
     def turns(split: str, memorized: bool, count: int) -> tuple[Caption, ...]:
         groups: dict[tuple[str, int, str], list[Caption]] = {}
         for row in labelled:
-            if (row.split, row.memorized) == (split, memorized) and row.kind not in _LEFT_OUT:
+            if (row.split, row.memorized) == (split, memorized) and row.kind not in LEFT_OUT:
                 dose = copies.get(row.prompt)
                 caption = Caption(row.prompt, row.kind, texts.get(row.prompt, ()), dose)
                 groups.setdefault((row.kind, dose or 0, row.group), []).append(caption)
-        lists = [groups[group] for group in sorted(groups, key=_order)]
+        # Kinds in the order of the list, and within each the smallest dose first.
+        kinds = list(dict.fromkeys(row.kind for row in labelled))
+        ordered = sorted(groups, key=lambda group: (kinds.index(group[0]), *group[1:]))
+        lists = [groups[group] for group in ordered]
         chosen = joined.from_iterable(zip_longest(*lists))
         return tuple(caption for caption in chosen if caption is not None)[:count]
 
@@ -50,15 +51,12 @@ def chosen_captions(
     )
     if not (captions.calibration and captions.test and captions.normal):
         raise MMHError(
-            "The benchmark needs memorized captions in both halves and normal ones: ask for at "
-            "least one caption of a model whose world is known."
+            "The benchmark needs memorized captions in both halves and reference captions in the "
+            f"test half; there are {len(captions.calibration)} to calibrate, "
+            f"{len(captions.test)} to test and {len(captions.normal)} reference captions: add "
+            "prompts to the list."
         )
     return captions
-
-
-def _order(group: tuple[str, int, str]) -> tuple[int, str, int, str]:
-    kind = group[0]
-    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), *group
 
 
 def paraphrases_listed(folder: Path | None, prompt: str) -> tuple[str, ...]:

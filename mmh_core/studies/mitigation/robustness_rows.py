@@ -42,10 +42,11 @@ class CopyCount:
 class RobustnessRow:
     """The copies under one mitigation: of paraphrases, of other seeds, and after the attack.
 
-    `control` is what the same attack makes of reference captions, of which nothing is memorized.
+    `treatment` is None for a model whose training is the mitigation. `control` is what the same
+    attack makes of reference captions, of which nothing is memorized.
     """
 
-    treatment: Treatment
+    treatment: Treatment | None
     paraphrases: CopyCount
     seeds: CopyCount
     attack: CopyCount
@@ -78,7 +79,7 @@ def robustness_rows(
     return tuple(_row(records, control, treatment) for treatment in treatments)
 
 
-def rows_of_run(run: MitigationRun) -> dict[Treatment, RobustnessRow]:
+def rows_of_run(run: MitigationRun) -> dict[Treatment | None, RobustnessRow]:
     """Return the rows of a comparison by mitigation, none where robustness was not tried."""
     rows = robustness_rows(run.robustness[:1], run.robustness[1:])
     return {row.treatment: row for row in rows}

@@ -7,8 +7,9 @@ at on the way. Its autoencoder, text encoder, descriptor and CLIP are those of t
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.interface import result_of
-from mmh_core.mitigations.lid_loss import generated_latents
-from mmh_core.mitigations.retrigger import retriggered
-from mmh_core.pocket.assets import read_world
+from mmh_core.mitigations.interface import reporting
+from mmh_core.pocket.assets import read_prompts, read_world
 from mmh_core.pocket.autoencoder import encode
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.clip import captioned
@@ -30,23 +29,26 @@ from mmh_core.pocket.tokenizer import token_ids
 from mmh_core.pocket.trials import generate_trials, lid_at
 from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.copy_evidence import is_copy
+from mmh_core.studies.images.examples import memorized_kinds
 from mmh_core.studies.images.generation import pixels_of
+from mmh_core.studies.mitigation.captions import LEFT_OUT, listed_paraphrases
+from mmh_core.studies.mitigation.training_robustness import Returned, network_robustness
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
-    GROUPS,
+    REFERENCE,
     TrainingMitigationConfig,
     TrainingMitigationRun,
     TrainingMitigationSnapshot,
+    early_stop,
 )
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage, latent_net
-from mmh_core.text_to_image.requests import Request
 
-#: Kinds of captions in each group that is generated.
-_KINDS = {"duplicate": ("duplicate",), "overfit": ("overfit",), "normal": ("varied", "open")}
-_DRAWING_SEED, _ATTACK_SEED = 70_000, 90_000
+_DRAWING_SEED = 70_000
+#: The share of an arm's progress that is kept for the copies that come back.
+_RETURNING = 0.1
 
 
 def checked(config: TrainingMitigationConfig) -> TrainingMitigationConfig:
@@ -76,8 +78,13 @@ def training_mitigation(
     started = time.monotonic()
     run = TrainingMitigationRun(config, model.sha256, "training", (), (), 0.0)
     yield Progress(0.0, "Encoding the world", run)
-    data, memorized = _materials(config, folder, model)
-    run = replace(run, captions=tuple(zip(memorized.caption, memorized.group, strict=True)))
+    data, captions = _materials(config, folder, model)
+    run = replace(
+        run,
+        captions=tuple(zip(captions.caption, captions.group, strict=True)),
+        group_names=tuple(dict.fromkeys(captions.group)),
+    )
+    paraphrases = listed_paraphrases(folder)
     total = len(ARMS) * config.steps
     for number, arm in enumerate(ARMS):
         arm_data = replace(data, copies=torch.ones_like(data.copies)) if arm.single else data
@@ -87,24 +94,32 @@ def training_mitigation(
             channels=config.channels,
             groups=config.groups,
         )
+        networks: dict[int, TextToImage] = {}
         for fitted in train_denoiser(arm_data, network, place, config.precision):
-            share = (number * config.steps + fitted.step) / total
+            # The end of an arm's share is kept for the copies that come back.
+            share = (number * config.steps + (1 - _RETURNING) * fitted.step) / total
             if fitted.step in config.looks:
                 trained = _with_network(model, fitted.model)
                 look = _look(
-                    config, arm.name, fitted.step, fitted.loss, trained, training_set, memorized
+                    config, arm.name, fitted.step, fitted.loss, trained, training_set, captions
                 )
-                if fitted.step == config.looks[-1]:
-                    before = run
-                    for result in _retriggered(config, trained, data, memorized, training_set):
-                        look = replace(look, retriggered=(*look.retriggered, result))
-                        run = replace(before, seconds=time.monotonic() - started)
-                        at = 0.999 * (number * config.steps + fitted.step - 0.5) / total
-                        yield Progress(at, f"Attacking {arm.label}", run)
+                networks[fitted.step] = _with_network(model, copy.deepcopy(fitted.model))
                 run = replace(run, snapshots=(*run.snapshots, look))
             run = replace(run, seconds=time.monotonic() - started)
             message = f"Training {arm.label}, step {fitted.step:,} of {config.steps:,}"
             yield Progress(0.999 * share, message, run)
+        last, stopped = run.arm(arm.name)[-1], early_stop(run.arm(arm.name))
+        for look in (last, *([] if stopped is None else [stopped])):
+            at = 0.999 * (number + 1 - _RETURNING / 2) * config.steps / total
+            work = network_robustness(
+                config, networks[look.step], data.latents, captions, training_set, paraphrases
+            )
+            waiting = Progress(at, f"Bringing copies back, {arm.label}", run)
+            returned = yield from reporting(work, waiting)
+            snapshots = tuple(
+                _with_returned(each, returned) if each is look else each for each in run.snapshots
+            )
+            run = replace(run, snapshots=snapshots, seconds=time.monotonic() - started)
     yield Progress(1.0, "Finished", replace(run, state="complete"))
 
 
@@ -113,7 +128,8 @@ def _materials(
 ) -> tuple[LatentSet, pd.DataFrame]:
     """Return the training set as the builder prepares it, and what is generated at every look."""
     world = read_world(folder)
-    chosen = _chosen(world.labels, config.wide)
+    groups = groups_of(folder, world.labels)
+    chosen = _chosen(world.labels, config.wide, groups)
     labels = world.labels.loc[chosen].reset_index(drop=True)
     texts = captioned(
         list(labels["captions"]),
@@ -127,50 +143,70 @@ def _materials(
         contexts(model.text_encoder, texts.ids).half(),
         model.unconditional.cpu().half(),
     )
-    return data, _wanted(labels, config.captions)
+    return data, _wanted(labels, config.captions, groups, undecided_captions(folder))
 
 
-def _retriggered(
-    config: TrainingMitigationConfig,
-    model: TextToImage,
-    data: LatentSet,
-    captions: pd.DataFrame,
-    training_set: TrainingSet,
-) -> Iterator[tuple[str, int, int]]:
-    """Attack every memorized caption; yield it with its images and how many are copies."""
-    seeds = tuple(_ATTACK_SEED + i for i in range(config.seeds))
-    sampling = replace(model.sampling, steps=config.sampling_steps)
-    table = captions[captions.group != "normal"]
-    for text, row in zip(table.caption, table["row"].tolist(), strict=True):
-        caption = str(text)
-        generator = torch.Generator().manual_seed(config.seed)
-        image = data.latents[int(row)].float()
-        request = Request(caption, seeds, sampling)
-        attack = result_of(retriggered(model, request, image, generator=generator))
-        latents, _ = result_of(generated_latents(model, attack.request))
-        evidence = find_copies(training_set, pixels_of(model, latents).float() / 255)
-        yield caption, len(evidence), sum(is_copy(copy.kind) for copy, _ in evidence)
+def _with_returned(
+    look: TrainingMitigationSnapshot, returned: Returned
+) -> TrainingMitigationSnapshot:
+    """Return a snapshot that knows what comes back of its copies."""
+    return replace(
+        look,
+        retriggered=returned.retriggered,
+        rephrased=returned.rephrased,
+        reseeded=returned.reseeded,
+        control=returned.control,
+    )
 
 
-def _chosen(labels: pd.DataFrame, wide: float) -> list[int]:
+def groups_of(folder: Path, labels: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return the kinds of captions in each group by the world's own tables, references last.
+
+    Each kind that the world was built to have copied is a group, all other kinds are `REFERENCE`.
+    """
+    kinds = [str(kind) for kind in dict.fromkeys(labels.kind) if kind not in LEFT_OUT]
+    memorized = [kind for kind in memorized_kinds(folder) if kind in kinds]
+    groups = {kind: (kind,) for kind in memorized}
+    return groups | {REFERENCE: tuple(kind for kind in kinds if kind not in memorized)}
+
+
+def undecided_captions(folder: Path) -> frozenset[str]:
+    """Return the captions whose dose lies between memorized and not, where a world has such."""
+    table = read_prompts(folder)
+    if "repeated" not in table.columns:
+        return frozenset()
+    return frozenset(str(text) for text in table[table.repeated == "between"].caption)
+
+
+def _chosen(labels: pd.DataFrame, wide: float, groups: Mapping[str, tuple[str, ...]]) -> list[int]:
     """Return the rows that are trained on: all memorized ones, and a share of the normal ones."""
     chosen = []
-    for kinds in _KINDS.values():
+    for group, kinds in groups.items():
         for kind in kinds:
             rows = labels.index[labels.kind == kind].tolist()
-            count = len(rows) if len(kinds) == 1 else max(1, round(wide * len(rows)))
+            count = len(rows) if group != REFERENCE else max(1, round(wide * len(rows)))
             chosen += [rows[i * len(rows) // count] for i in range(count)]
     return sorted(chosen)
 
 
-def _wanted(labels: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return `count` captions of each group, evenly over its subjects, kinds in turn."""
+def _wanted(
+    labels: pd.DataFrame,
+    count: int,
+    groups: Mapping[str, tuple[str, ...]],
+    left_out: frozenset[str] = frozenset(),
+) -> pd.DataFrame:
+    """Return `count` captions of each group, evenly over its subjects, kinds in turn.
+
+    None of those that are `left_out`.
+    """
     rows = []
-    for group, kinds in _KINDS.items():
+    kept = labels[[str(texts[0]) not in left_out for texts in labels.captions]]
+    for group, kinds in groups.items():
         lists = []
         for kind in kinds:
-            distinct = labels[labels.kind == kind].drop_duplicates("subject")
-            lists.append(distinct if len(distinct) >= count else labels[labels.kind == kind])
+            of_kind = kept[kept.kind == kind]
+            distinct = of_kind.drop_duplicates("subject")
+            lists.append(distinct if len(distinct) >= count else of_kind)
         for i in range(count):
             table = lists[i % len(lists)]
             place = i * len(table) // count
@@ -207,23 +243,25 @@ def _look(
         raise MMHError("This model has no calibrated scale: choose the embedded model.")
     pixels = torch.cat([pixels_of(model, part) for part in torch.split(trials.latents, 8)])
     images = pixels.float() / 255
-    copies = [copy for copy, _ in find_copies(training_set, images)]
+    evidence = [row for row, _ in find_copies(training_set, images)]
     lid = lid_at(
         model, trials.latents, trials.embeddings, training_set.log_delta, seed=config.seed
     )
     fits = training_set.alignment(images, list(trials.table.caption)).diagonal()
-    group = torch.tensor([GROUPS.index(name) for name in trials.table.kind])
+    groups = tuple(dict.fromkeys(captions.group))
+    group = torch.tensor([groups.index(name) for name in trials.table.kind])
 
     def by_group(values: Tensor) -> Tensor:
-        return torch.stack([values[group == i] for i in range(len(GROUPS))])
+        return torch.stack([values[group == i] for i in range(len(groups))])
 
     return TrainingMitigationSnapshot(
         arm,
         step,
         loss,
-        by_group(torch.tensor([float(is_copy(copy.kind)) for copy in copies])),
-        by_group(torch.tensor([copy.similarity for copy in copies])),
+        by_group(torch.tensor([float(is_copy(row.kind)) for row in evidence])),
+        by_group(torch.tensor([row.similarity for row in evidence])),
         by_group(fits),
         by_group(lid.float()),
         by_group(pixels)[:, : config.kept],
+        group_names=groups,
     )

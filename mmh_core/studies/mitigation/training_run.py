@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from mmh_core.pocket.batches import Precision
-from mmh_core.statistics import Interval, mean_share_interval, share_interval
+from mmh_core.studies.mitigation.robustness_rows import CopyCount, RobustnessRow, copy_count
 
-#: Groups of captions, in the order of the first axis of a snapshot's figures.
+#: Groups of captions of the first world, in the order of the first axis of a snapshot's figures.
 GROUPS = ("duplicate", "overfit", "normal")
+#: The group of the reference captions, the last one of every world.
+REFERENCE = "normal"
+#: A caption with its images, and how many of those are copies.
+CaptionCopies = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,13 @@ class TrainingMitigationSnapshot:
     (G, N) over the groups and their images: `copied` is 1 for a copy and 0 else, `similarity`
     that to the nearest training image, `alignment` with the caption, `lid` conditional, at the
     model's calibrated scale. `images` uint8 (G, P, 3, H, W) are the first ones. `loss` is the
-    running average of the training loss. Of the last look of each arm, `retriggered` are (caption,
-    images, copies) after the attack of `mitigations.retrigger` on the embedding of each memorized
-    caption, aimed at its own training image; empty where it was not tried, so that nothing is
-    known of the robustness.
+    running average of the training loss. Of the last look of each arm, and of that at which it had
+    better ended, `retriggered` are the copies after the attack of `mitigations.retrigger` on the
+    embedding of each memorized caption, aimed at its own training image, and `control` those of
+    each reference caption, aimed at its own likewise; `rephrased` are the copies of each memorized
+    caption's paraphrases, `reseeded` those from other seeds. Empty where they were not tried, so
+    that nothing is known of the robustness. `group_names` are those of the first axis, `GROUPS` in
+    an earlier file that does not have them.
     """
 
     arm: str
@@ -76,28 +83,38 @@ class TrainingMitigationSnapshot:
     alignment: Tensor
     lid: Tensor
     images: Tensor
-    retriggered: tuple[tuple[str, int, int], ...] = ()
+    retriggered: tuple[CaptionCopies, ...] = ()
+    rephrased: tuple[CaptionCopies, ...] = ()
+    reseeded: tuple[CaptionCopies, ...] = ()
+    control: tuple[CaptionCopies, ...] = ()
+    group_names: tuple[str, ...] = ()
 
     @property
-    def returned(self) -> Interval:
-        """Return the share of images that are copies after the attack, NaN where not tried.
+    def groups(self) -> tuple[str, ...]:
+        """Return the groups of the first axis."""
+        return self.group_names or GROUPS
 
-        Its interval is over captions, or the exact one for a single caption.
-        """
-        if len(self.retriggered) == 1:
-            _, images, copies = self.retriggered[0]
-            return share_interval(copies, images)
-        shares = [copies / images for _, images, copies in self.retriggered]
-        return mean_share_interval(torch.tensor(shares))
+    @property
+    def robustness(self) -> RobustnessRow | None:
+        """Return what comes back of the copies, None where nothing was tried."""
+        if not self.retriggered:
+            return None
+        return RobustnessRow(
+            None,
+            _counted(self.rephrased),
+            _counted(self.reseeded),
+            _counted(self.retriggered),
+            _counted(self.control),
+        )
 
     def mean(self, name: Literal["copied", "similarity", "alignment"], group: str) -> float:
         """Return the mean of a figure over a group."""
         figure: Tensor = getattr(self, name)
-        return float(figure[GROUPS.index(group)].mean())
+        return float(figure[self.groups.index(group)].mean())
 
     def median_lid(self, group: str) -> float:
         """Return the median LID of a group's images."""
-        return float(self.lid[GROUPS.index(group)].median())
+        return float(self.lid[self.groups.index(group)].median())
 
     @property
     def memorized(self) -> float:
@@ -105,11 +122,17 @@ class TrainingMitigationSnapshot:
         return float(self.copied[:-1].mean())
 
 
+def _counted(rows: tuple[CaptionCopies, ...]) -> CopyCount:
+    """Return the copies over captions, whose images can all be judged."""
+    return copy_count([(torch.arange(images) < copies).float() for _, images, copies in rows])
+
+
 @dataclass(frozen=True)
 class TrainingMitigationRun:
     """Both arms so far; `captions` are (text, group).
 
-    `sha256` is that of the model whose autoencoder and encoders were used.
+    `sha256` is that of the model whose autoencoder and encoders were used. `group_names` are the
+    groups of the captions, memorized ones first and `REFERENCE` last, as in a snapshot.
     """
 
     config: TrainingMitigationConfig
@@ -118,6 +141,12 @@ class TrainingMitigationRun:
     captions: tuple[tuple[str, str], ...]
     snapshots: tuple[TrainingMitigationSnapshot, ...]
     seconds: float
+    group_names: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Return the groups of the captions."""
+        return self.group_names or GROUPS
 
     def arm(self, name: str) -> tuple[TrainingMitigationSnapshot, ...]:
         """Return the snapshots of an arm, earliest first."""

@@ -543,6 +543,20 @@ def test_counts_are_said_with_interval_and_what_cannot_be_judged() -> None:
     assert robustness_words(None) == ("not run",) * 4
 
 
+def test_captions_come_from_a_list_of_any_kinds_and_what_is_missing_is_counted() -> None:
+    labelled = [
+        LabelledPrompt(f"{kind} {split} {i}", memorized, kind, split)
+        for kind, memorized in (("emblem", True), ("seal", True), ("plain", False))
+        for split in ("calibration", "test")
+        for i in range(2)
+    ]
+    chosen = chosen_captions(labelled, 2)
+    assert [one.kind for one in chosen.test] == ["emblem", "seal"]
+    assert [one.kind for one in chosen.normal] == ["plain", "plain"]
+    with pytest.raises(MMHError, match="2 to calibrate, 2 to test and 0 reference captions"):
+        chosen_captions([row for row in labelled if row.memorized], 2)
+
+
 def test_captions_of_every_dose_take_turns_and_bring_their_paraphrases() -> None:
     labelled = [
         LabelledPrompt(f"{split} {dose} {i}", True, "copies", split)

@@ -23,7 +23,12 @@ from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.mitigation import training as study
-from mmh_core.studies.mitigation.training import checked, training_mitigation
+from mmh_core.studies.mitigation.training import (
+    checked,
+    groups_of,
+    training_mitigation,
+    undecided_captions,
+)
 from mmh_core.studies.mitigation.training_run import (
     GROUPS,
     TrainingMitigationConfig,
@@ -105,7 +110,8 @@ def test_the_arms_differ_in_how_often_a_image_stands_there_alone(
 
 def test_all_memorized_images_are_trained_on_and_a_share_of_the_normal_ones() -> None:
     kinds = ["duplicate"] * 3 + ["template"] * 4 + ["open"] * 10 + ["overfit"] * 2 + ["varied"] * 5
-    rows = study._chosen(pd.DataFrame({"kind": kinds}), 0.4)
+    labels = pd.DataFrame({"kind": kinds})
+    rows = study._chosen(labels, 0.4, groups_of(POCKET, labels))
     assert [kinds[row] for row in rows] == [
         *(["duplicate"] * 3 + ["open"] * 4 + ["overfit"] * 2 + ["varied"] * 2)
     ]
@@ -228,10 +234,19 @@ def test_the_end_of_each_arm_is_attacked_for_every_memorized_caption(
     run: TrainingMitigationRun,
 ) -> None:
     memorized = [text for text, group in run.captions if group != "normal"]
+    reference = [text for text, group in run.captions if group == "normal"]
     for snapshot in run.snapshots:
+        ended = snapshot.step == 4 or early_stop(run.arm(snapshot.arm)) is snapshot
         attacked = [caption for caption, _, _ in snapshot.retriggered]
-        assert attacked == (memorized if snapshot.step == 4 else [])
+        assert attacked == (memorized if ended else [])
         assert all(images == 1 >= copies >= 0 for _, images, copies in snapshot.retriggered)
+        # Paraphrases that were not trained with, two other seeds, and the control.
+        assert [caption for caption, _, _ in snapshot.reseeded] == attacked
+        assert {images for _, images, _ in snapshot.reseeded} <= {2}
+        assert [caption for caption, _, _ in snapshot.rephrased] == attacked
+        assert {images for _, images, _ in snapshot.rephrased} <= {2, 4, 6}
+        assert [caption for caption, _, _ in snapshot.control] == (reference if ended else [])
+        assert (snapshot.robustness is not None) == ended
 
 
 @pytest.mark.parametrize(
@@ -249,10 +264,56 @@ def test_what_comes_back_has_an_exact_interval(
     low: float,
     high: float,
 ) -> None:
-    share = replace(run.snapshots[-1], retriggered=results).returned
+    row = replace(run.snapshots[-1], retriggered=results, control=results).robustness
+    assert row is not None and row.withstands and row.control == row.attack
+    share = row.attack.share
     assert (share.value, share.low, share.high) == pytest.approx((value, low, high), abs=1e-4)
-    several = replace(run.snapshots[-1], retriggered=(*results, ("b", 4, 2))).returned
-    assert several.value == pytest.approx((value + 0.5) / 2)
+    several = replace(run.snapshots[-1], retriggered=(*results, ("b", 4, 2))).robustness
+    assert several is not None
+    assert several.attack.share.value == pytest.approx((value + 0.5) / 2)
+    assert (several.attack.captions, several.attack.images) == (2, 14)
+
+
+def test_groups_are_those_of_the_worlds_own_table(tmp_path: Path) -> None:
+    """Of the first world, and of one with doses: the kinds that are copied, then all others."""
+    labels = pd.DataFrame({"kind": ["duplicate", "template", "open", "overfit", "varied"]})
+    assert groups_of(POCKET, labels) == {
+        "duplicate": ("duplicate",),
+        "overfit": ("overfit",),
+        "normal": ("open", "varied"),
+    }
+    (tmp_path / "world.json").write_text('{"seed": 0, "world": 2}')
+    kinds = ["near-duplicate", "duplicate", "duplicate", "unique", "fresh"]
+    pd.DataFrame(
+        {
+            "caption": list("abcde"),
+            "kind": kinds,
+            "trained": [True] * 5,
+            "repeated": ["yes", "yes", "between", "no", "no"],
+        }
+    ).to_parquet(tmp_path / "prompts.parquet")
+    assert groups_of(tmp_path, pd.DataFrame({"kind": kinds})) == {
+        "near-duplicate": ("near-duplicate",),
+        "duplicate": ("duplicate",),
+        "normal": ("unique", "fresh"),
+    }
+    assert undecided_captions(tmp_path) == {"c"} and undecided_captions(POCKET) == frozenset()
+
+
+def test_figures_of_other_groups_are_drawn_tabled_and_named() -> None:
+    """A world with kinds of its own has them on the chart and in the table."""
+    groups = ("near-duplicate", "emblem", "normal")
+    run = training_mitigation_run()
+    run = replace(
+        run,
+        group_names=groups,
+        snapshots=tuple(replace(each, group_names=groups) for each in run.snapshots),
+    )
+    figure = training_curves(run, "emblem", ("as it is",))
+    assert [line.name for line in figure.data][:2] == ["with duplicates", "reference captions"]
+    assert "| near-duplicate: copies |" in training_table(run)
+    found: Any = training_summary(run)
+    assert list(found["snapshots"][0]["groups"]) == list(groups)
 
 
 def test_an_older_run_says_that_its_robustness_is_unknown() -> None:

@@ -1,0 +1,93 @@
+"""What comes back of a small denoiser's copies: paraphrases, other seeds, and an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.interface import Work
+from mmh_core.mitigations.lid_loss import generated_latents
+from mmh_core.mitigations.retrigger import retriggered
+from mmh_core.retrieval.copy_evidence import is_copy
+from mmh_core.studies.images.generation import pixels_of
+from mmh_core.studies.mitigation.robustness import PARAPHRASES, SEEDS
+from mmh_core.studies.mitigation.training_run import (
+    REFERENCE,
+    CaptionCopies,
+    TrainingMitigationConfig,
+)
+from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.training_set import TrainingSet
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+
+_ATTACK_SEED, _OTHER_SEED = 90_000, 110_000
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What comes back of a network's copies; the fields are those of a snapshot."""
+
+    retriggered: tuple[CaptionCopies, ...] = ()
+    rephrased: tuple[CaptionCopies, ...] = ()
+    reseeded: tuple[CaptionCopies, ...] = ()
+    control: tuple[CaptionCopies, ...] = ()
+
+
+def network_robustness(
+    config: TrainingMitigationConfig,
+    model: TextToImage,
+    latents: Tensor,
+    captions: pd.DataFrame,
+    training_set: TrainingSet,
+    paraphrases: Mapping[str, tuple[str, ...]],
+) -> Work[Returned]:
+    """Return the copies of paraphrases, of other seeds and after an attack, and its control.
+
+    `captions` have their group and the row of their training image among `latents`; of a reference
+    caption only the attack is tried.
+    """
+    sampling = replace(model.sampling, steps=config.sampling_steps)
+    attacked = tuple(_ATTACK_SEED + i for i in range(config.seeds))
+    others = tuple(_OTHER_SEED + i for i in range(SEEDS))
+    returned = Returned()
+    for row in captions.to_dict("records"):
+        caption, aim = str(row["caption"]), latents[int(row["row"])].float()
+        generator = torch.Generator().manual_seed(config.seed)
+        request = Request(caption, attacked, sampling)
+        attack = yield from retriggered(model, request, aim, generator=generator)
+        images, copies = yield from _copies(model, training_set, [attack.request])
+        after = (caption, images, copies)
+        if row["group"] == REFERENCE:
+            returned = replace(returned, control=(*returned.control, after))
+            continue
+        texts = [text for text in paraphrases.get(caption, ()) if text != caption][:PARAPHRASES]
+        again = [replace(request, seeds=others)]
+        reseeded = yield from _copies(model, training_set, again)
+        rephrased = yield from _copies(
+            model, training_set, [Request(text, others, sampling) for text in texts]
+        )
+        returned = replace(
+            returned,
+            retriggered=(*returned.retriggered, after),
+            reseeded=(*returned.reseeded, (caption, *reseeded)),
+            rephrased=(*returned.rephrased, *([(caption, *rephrased)] if texts else [])),
+        )
+    return returned
+
+
+def _copies(
+    model: TextToImage, training_set: TrainingSet, requests: Sequence[Request]
+) -> Work[tuple[int, int]]:
+    """Generate requests; return the number of images, and of the copies among them."""
+    images = copies = 0
+    for request in requests:
+        latents, _ = yield from generated_latents(model, request)
+        evidence = find_copies(training_set, pixels_of(model, latents).float() / 255)
+        images += len(evidence)
+        copies += sum(is_copy(row.kind) for row, _ in evidence)
+    return images, copies

@@ -1,0 +1,74 @@
+"""The examples that pages start from, by the table of prompts beside a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmh_core.studies.images.examples import (
+    PromptExample,
+    comparison_prompts,
+    memorized_kinds,
+    pocket_examples,
+)
+from views.images.settings import about_kind, in_page_order
+
+POCKET = Path(__file__).parents[3] / "assets" / "pocket-sd"
+
+
+@pytest.fixture
+def doses(tmp_path: Path) -> Path:
+    """Return a folder with the table of a world whose captions have doses."""
+    rows = [
+        ("a", "unique", "trained", 1, "no"),
+        ("b", "duplicate", "trained", 16, "yes"),
+        ("b again", "duplicate", "paraphrases", 16, "yes"),
+        ("c", "duplicate", "trained", 128, "yes"),
+        ("d", "fresh", "trained", 1, "no"),
+        ("e", "near-duplicate", "trained", 64, "yes"),
+        ("f", "held-out", "held-out", 0, "no"),
+    ]
+    table = pd.DataFrame(rows, columns=["caption", "kind", "group", "copies", "repeated"])
+    table["subject"] = [f"caption/{caption[0]}" for caption in table.caption]
+    table["trained"] = table.group == "trained"
+    table["split"] = "calibration"
+    table.to_parquet(tmp_path / "prompts.parquet")
+    (tmp_path / "world.json").write_text('{"seed": 0, "world": 2}')
+    return tmp_path
+
+
+def test_kinds_and_doses_are_those_of_the_models_own_table(doses: Path) -> None:
+    assert memorized_kinds(doses) == ("duplicate", "near-duplicate")
+    examples = pocket_examples(doses)
+    assert {each.caption: each.copies for each in examples if each.memorized} == {
+        "b": 16,
+        "b again": 16,
+        "c": 128,
+        "e": 64,
+    }
+    # The caption with the most copies, and the first of two kinds that are not memorized.
+    assert comparison_prompts(examples) == ("c", "a", "d")
+    assert comparison_prompts(examples, references=1) == ("c", "a")
+
+
+def test_the_first_world_starts_with_a_duplicate_and_two_kinds_of_references() -> None:
+    examples = pocket_examples(POCKET)
+    prompts = comparison_prompts(examples)
+    kinds = {each.caption: each.kind for each in reversed(examples)}
+    assert [kinds[prompt] for prompt in prompts] == ["duplicate", "varied", "open"]
+
+
+def test_without_a_memorized_caption_there_is_nothing_to_compare_on() -> None:
+    assert comparison_prompts([PromptExample("a", "plain", "a", True)]) == ()
+    assert comparison_prompts([]) == ()
+
+
+def test_kinds_that_nobody_describes_come_last_under_their_own_name() -> None:
+    assert in_page_order(["emblem", "unique", "duplicate", "unique"]) == (
+        "duplicate",
+        "unique",
+        "emblem",
+    )
+    assert about_kind("emblem") == ("Emblem", "") and about_kind("unique")[1].startswith("every")
