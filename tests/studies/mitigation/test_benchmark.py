@@ -202,11 +202,11 @@ def test_captions_take_turns_between_kinds_and_halves_stay_apart() -> None:
     ]
     found = chosen_captions(labelled, 4)
     assert [one.text for one in found.test] == [
-        *("duplicate test 0", "overfit test 0", "duplicate test 1", "overfit test 1")
+        *("overfit test 0", "duplicate test 0", "overfit test 1", "duplicate test 1")
     ]
     assert [one.kind for one in found.normal] == ["varied", "open", "varied", "open"]
     assert [one.text for one in found.calibration] == [
-        *("duplicate calibration 0", "overfit calibration 0")
+        *("overfit calibration 0", "duplicate calibration 0")
     ]
     assert len(chosen_captions(labelled, 9).calibration) == 3
     with pytest.raises(MMHError, match="both halves"):
