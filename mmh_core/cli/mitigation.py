@@ -189,6 +189,7 @@ def mitigation_benchmark(
     """
     from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
     from mmh_core.pocket.assets import world_seed
+    from mmh_core.store.table_summary import summarize
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark
     from mmh_core.studies.mitigation.benchmark_run import BenchmarkInputs
@@ -209,6 +210,10 @@ def mitigation_benchmark(
     folder = _folder(model)
     own = (folder / "world.json").exists()
     if prompts is not None:
+        for table in (prompts, *([] if reference is None else [reference])):
+            summary = summarize(table, column=column)
+            typer.echo(summary.text(), err=True)
+            summary.check()
         labelled = read_labelled(prompts, column, reference)
     elif own:
         labelled = pocket_labelled(folder, world_seed(folder))

@@ -175,6 +175,35 @@ def test_the_benchmark_needs_a_model_whose_world_is_known(
     assert status("mitigation-benchmark", "--captions", "0", "--work", work) == 2
 
 
+@pytest.mark.parametrize(
+    ("rows", "more", "sentence"),
+    [
+        # Every second prompt of a label is for the test.
+        ("a,memorized\nb,memorized\n", (), "1 to calibrate, 1 to test and 0 reference captions"),
+        ("a,normal\nb,normal\n", (), "0 to calibrate, 0 to test and 1 reference captions"),
+        ("a,memorized\nb,memorized\nc,normal\nd,normal\n", (), "an index of them by --index"),
+        ("a,perhaps\n", (), "write memorized or normal"),
+        ("a,memorized\n", ("--captions", "0"), "0 captions: ask for at least one"),
+        ("a,memorized\n", ("--robust", "-1"), "give 0 or more"),
+        (None, ("--reference", "x.csv"), "--reference goes with --prompts"),
+    ],
+)
+def test_a_list_of_ones_own_is_read_or_refused_with_what_to_do(
+    rows: str | None,
+    more: tuple[str, ...],
+    sentence: str,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["mitigation-benchmark", "--model", model, "--work", tmp_path / "work", *more]
+    if rows is not None:
+        (tmp_path / "list.csv").write_text(f"prompt,label\n{rows}")
+        words += ["--prompts", tmp_path / "list.csv"]
+    assert status(*words) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
 def test_treatments_are_read_with_the_baselines_first_and_once() -> None:
     found = treatments_of("static_guidance:0.5, rewrite,none:0,static_guidance:0.5")
     assert found == (NONE, WORDS, STATIC, Treatment("rewrite", 4.0))
