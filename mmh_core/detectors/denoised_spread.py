@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
-from mmh_core.dimension.scale import check_network, scaled_points
+from mmh_core.dimension.scaled_points import check_network, scaled_points
 from mmh_core.text_to_image.model import TextToImage
 
 
