@@ -256,7 +256,7 @@ def test_a_stopped_run_shows_what_stood_on_the_screen(app: AppTest) -> None:
     )
     save_record(mitigation_session.EXAMPLES / "fox.safetensors", stopped)
     sound(app.run())
-    assert "2 of 10 cells are kept" in said(app)
+    assert "2 of 10 combinations of prompt and mitigation are kept" in said(app)
     captions = " ".join(c.value for c in app.caption).replace("\\", "")
     assert "Unfinished when it was stopped: Static transition point" in captions
     assert pages_html(app).count('alt="Unfinished image, seed') == 2

@@ -81,7 +81,7 @@ def test_a_comparison_from_a_deep_link_to_its_images_and_another_one_cancelled(
     press(page, "Compare")
     sees(page, "Finished images")
     press(page, "Cancel")
-    sees(page, re.compile(r"Stopped before the end; [1-4] of 4 cells are kept|Your run: 4"))
+    sees(page, re.compile(r"Stopped before the end: [1-4] of 4 comb|Your run: 4"))
 
 
 def test_a_link_to_a_run_of_another_server_says_what_to_do(

@@ -106,7 +106,8 @@ def section(image: ImageResult, name: str) -> None:
     """Show the image beside, in turn with, or minus one of its neighbors."""
     layout.heading(
         "Comparison with a training image",
-        "Is it the same image? Equal layout alone is a template, equal subject alone is no copy.",
+        "Is it the same image? The same layout alone is a template copy, the same subject alone "
+        "no copy.",
     )
     if not image.neighbors:
         large = image_html.img(image.image, "Generated image", most=_LARGE)

@@ -155,14 +155,14 @@ def live(job: str) -> None:
     """Show a comparison again and again until it has ended, then the page once more."""
     job_panel.live(
         lambda: mitigation_session.mitigation_job(job),
-        "Stop here and keep the cells that are finished",
+        "Stop here and keep the images that are finished",
         "mi_cancel_run",
         so_far=_running,
     )
 
 
 def _running(run: MitigationRun) -> None:
-    """Show the preview of the running step, and the cells that are finished."""
+    """Show the preview of the running step, and the cards that are finished."""
     if len(run.preview):
         layout.heading(
             "Predicted image at the current step",

@@ -35,7 +35,8 @@ WEAK = (
     "images."
 )
 INTERVAL = (
-    "Behind ±: 95 % intervals over seeds, of pairs with equal seeds. A few seeds leave them wide."
+    "± is a 95 % interval over seeds, each compared with its own unmitigated image. Few seeds "
+    "leave it wide."
 )
 
 

@@ -73,7 +73,8 @@ def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: 
     if run.state == "stopped":
         total = len(config.treatments) * len(config.prompts)
         st.info(
-            f"Stopped before the end; {len(run.cells)} of {total} cells are kept.",
+            f"Stopped before the end: {len(run.cells)} of {total} combinations of prompt and "
+            "mitigation are kept.",
             icon=":material/stop_circle:",
         )
         _unfinished(run)
@@ -145,7 +146,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
 
 
 _REFERENCES = {
-    "unchanged": "95 % interval holds 0",
+    "unchanged": "95 % interval contains 0",
     "harmed": "see Reference prompts",
     "not checked": "too few were generated",
 }
@@ -179,7 +180,7 @@ def _sections(
             elif name == "training":
                 training.section(run.model)
             elif not run.cells:
-                st.info("This run was stopped before its first cell.")
+                st.info("This comparison was stopped before its first images were finished.")
             elif name == "compare":
                 _compare(run, results, settings)
             elif name == "grid":

@@ -53,7 +53,7 @@ def frontier(run: MitigationRun, chosen: Treatment | None) -> None:
     rows = treatment_rows(run)
     layout.heading(
         "Copying against prompt alignment",
-        "Down: less similar to a training image. Right: better prompt alignment. A mitigation "
+        "Lower: less similar to a training image. Further right: better alignment. A mitigation "
         "left of No mitigation lost alignment; a hollow gray mark only moved images below the "
         "copy threshold, with LID unchanged: not solved. Whiskers are 95 % intervals over the "
         "seeds.",
@@ -82,7 +82,8 @@ def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> No
     layout.heading(
         "Results, as differences to no mitigation",
         "Large: the mean over the seeds; small: its difference to no mitigation with a 95 % "
-        "interval. An interval that holds 0 shows no effect; that is not the same as none.",
+        "interval. An interval that contains 0 shows no effect, and does not prove that there "
+        "is none.",
         help=f"{phrases.PASSES} {phrases.INTERVAL} {phrases.COPIES} {phrases.ALIGNMENT} "
         f"{phrases.MOVED}",
     )

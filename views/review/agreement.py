@@ -68,7 +68,7 @@ def _figures(measured: Agreement) -> None:
             st.metric(label, value, border=True, width="stretch")
     if math.isnan(measured.kappa):
         st.caption(
-            "Both gave one and the same verdict throughout, so chance alone would agree as well: "
+            "Both gave every item the same one verdict, so chance alone would agree as often: "
             "kappa says nothing then."
         )
 

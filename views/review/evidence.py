@@ -116,7 +116,8 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
     """Show the image beside the nearest training image, without any figure."""
     layout.heading(
         "Generated image and nearest training image",
-        "Is it the same image? Equal layout alone is a template, equal subject alone no copy.",
+        "Is it the same image? The same layout alone is a template copy, the same subject alone "
+        "no copy.",
     )
     near = review_session.nearest_image(item)
     kept = shown_thumbnail(item)
@@ -143,7 +144,7 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
         if item.thumbnail:
             return
         st.info(
-            "No image was generated for this prompt: only the early scan has looked at it. "
+            "No image was generated for this prompt: it has been scored by the early scan only. "
             "Generate it now, in a new tab; when that is done, reload this item to see it here.",
             icon=":material/image_not_supported:",
         )

@@ -38,8 +38,8 @@ def section(queues: list[QueueRecord]) -> None:
 def _files(queue: QueueRecord) -> None:
     layout.heading(
         "Export",
-        "Written at each click on Prepare files, from the current records. Formulas in the CSV "
-        "are neutralized; the Parquet file has all texts unchanged.",
+        "Each click on Prepare files writes them anew from the current records. Formulas in the "
+        "CSV are neutralized; the Parquet file has all texts unchanged.",
     )
     if st.button("Prepare files", key="rv_prepare", icon=":material/inventory_2:"):
         with st.spinner("Writing the files"):

@@ -190,8 +190,8 @@ def _shortcuts() -> None:
     with st.expander("Keys", icon=":material/keyboard:", expanded=True):
         layout.facts(rows)
         st.caption(
-            "Keys count while no text field is in use, and for the item that stands on the "
-            "screen: one pressed before the next is on the screen is ignored. After a click "
-            "into a choice (Seed, Flicker) the arrow keys move in it: click beside it to have "
-            "them back."
+            "Keys work while no text field is in use, and for the item on the screen: one that "
+            "is pressed before the next item appears is ignored. After a click on a choice "
+            "(Seed, Flicker) the arrow keys change that choice: click outside it, and they "
+            "change items again."
         )

@@ -38,8 +38,8 @@ def why_not() -> str:
     if reviewer_name():
         return ""
     if st.session_state.get(_PENDING):
-        return "Confirm the name at left first: verdicts are recorded under it for good."
-    return "Write at left who you are: verdicts are recorded under a name for good."
+        return "Confirm the name at left first: verdicts are recorded under it permanently."
+    return "Write at left who you are: verdicts are recorded under a name permanently."
 
 
 def restore(linked: object) -> None:
@@ -78,7 +78,7 @@ def field(changed: str = "rv_item") -> None:
         placeholder="your name",
         on_change=_take,
         args=(changed,),
-        help="Verdicts are recorded under this name, for good. This browser keeps it. A second "
+        help="Verdicts are recorded under this name, permanently. This browser keeps it. A second "
         "reviewer writes another one and judges the same items; nobody sees the other's verdicts "
         "while judging.",
     )

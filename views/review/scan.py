@@ -33,8 +33,8 @@ def _upload() -> None:
         st.error(layout.plain(refused), icon=":material/error:")
     layout.heading(
         "Scan a table of prompts",
-        "Every prompt is scored in the first denoising steps, many in a second; only flagged "
-        "ones are generated and compared with the training images.",
+        "The early scan scores every prompt by a few network evaluations, without an image; only "
+        "flagged prompts are generated and compared with the training images.",
         help="CSV, TSV, JSON, JSON lines or Parquet with a column prompt, caption or text (all "
         "others are kept), or a text file with one prompt a line. At most "
         f"{MOST_ROWS:,} rows here; {PROGRAM} scan takes a million.",

@@ -133,7 +133,9 @@ def _columns() -> dict[str, Any]:
         "nearest": column.ImageColumn(
             "Nearest training image", width=70, help="Nearest training image"
         ),
-        "verdict": column.TextColumn("Verdict", width=105, help="Yours; empty: not judged yet"),
+        "verdict": column.TextColumn(
+            "Verdict", width=105, help="Your verdict; empty until you have judged the item"
+        ),
         "score": column.NumberColumn(
             "Score", format="%.2f", width=60, help="Of the early scan; higher is more memorized"
         ),
@@ -146,5 +148,5 @@ def _columns() -> dict[str, Any]:
         "prompt": column.TextColumn("Prompt", width=300),
         "kind": column.TextColumn("Kind of copy", width=110),
         "cause": column.TextColumn("Cause", width=90, help=f"{words.DD_MEM} {words.OD_MEM}"),
-        "notes": column.TextColumn("Notes", width=140, help="Yours"),
+        "notes": column.TextColumn("Notes", width=140, help="Your notes"),
     }

@@ -218,8 +218,9 @@ def _lid_words(lid: ImageLid | None) -> str:
     if state == "edge":
         low, high = lid.interval
         return (
-            f"{sentence} Its 95 % interval, {shown_lid(low):.1f} to {high:.1f}, holds the level "
-            f"below which an image is suspicious, {lid.threshold:.1f}, so its LID decides nothing."
+            f"{sentence} Its 95 % interval, {shown_lid(low):.1f} to {high:.1f}, contains the "
+            f"threshold below which an image is suspicious, {lid.threshold:.1f}, so its LID "
+            "decides nothing."
         )
     if state == "above":
         return f"{sentence} The model generates no such images, so its LID says nothing."

@@ -136,7 +136,7 @@ def test_a_lid_whose_interval_holds_the_level_decides_nothing(
     verdict, reason = verdict_of(copy(kind), lid, guided=True)
     assert (lid_state(lid), verdict) == ("edge", UNJUDGED)
     low, high = lid.interval
-    assert f"{low:.1f} to {high:.1f}, holds the level" in reason
+    assert f"{low:.1f} to {high:.1f}, contains the threshold" in reason
 
 
 @pytest.mark.parametrize("bad", [NAN, math.inf, -math.inf])
