@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,24 @@ def test_a_name_says_what_its_value_is(folder: str) -> None:
             if name in VAGUE and fields.get(id(node)) not in STORED:
                 vague.append(f"{path.name}:{node.lineno} {name}")
     assert vague == []
+
+
+#: Beginnings and plurals that have to be read twice: an LID is estimated, an image generated.
+TWICE = re.compile(
+    r"^(Drawing|Reading LID|Reading prompts)\b|prompt\(s\)|image\(s\)|row\(s\)|item\(s\)"
+)
+
+
+@pytest.mark.parametrize("folder", ["mmh_core", "views", "pages"])
+def test_progress_and_labels_say_what_is_done(folder: str) -> None:
+    texts = [
+        (path.name, node.value)
+        for path in CORE.with_name(folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [(name, text) for name, text in texts if TWICE.search(text)] == []
+    assert [bool(TWICE.search(text)) for text in ("Drawing starts", "5 prompt(s)", "f(x)")] == [
+        *(True, True),
+        False,
+    ]

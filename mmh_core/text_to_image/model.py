@@ -90,7 +90,7 @@ class TextToImage:
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """Return the text embedding of each prompt, (B, tokens, width).
 
-        What exceeds the encoder's windows is cut off; `prompt_reading.cut_off` returns it.
+        What exceeds the encoder's windows is cut off; `unread_text.cut_off` returns it.
         Placeholders of textual inversion stand for all their tokens. Errors: MMHError for an
         encoder that gives numbers which are not finite.
         """

@@ -14,7 +14,7 @@ import pytest
 from mmh_core.store.item_search import ItemFilter, items_page
 from mmh_core.store.queues import get_queue
 from mmh_core.store.shards import read_rows
-from mmh_core.studies.detection.labelled_prompts import pocket_normal_captions
+from mmh_core.studies.detection.labelled_prompts import pocket_reference_captions
 from mmh_core.subject.calibration import FILE, empty_calibration, write_calibration
 from mmh_core.subject.early_calibration import early_calibration
 from mmh_core.text_to_image.catalogue import CATALOGUE
@@ -37,7 +37,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibration")
     model = subjects.model("pocket-sd")
     [*_, last] = early_calibration(
-        model, pocket_normal_captions(Path(CATALOGUE["pocket-sd"].source))[:20], (0,)
+        model, pocket_reference_captions(Path(CATALOGUE["pocket-sd"].source))[:20], (0,)
     )
     early = replace(empty_calibration(model), early=last.partial)
     write_calibration(folder / FILE, early)

@@ -76,7 +76,7 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
     return tuple(rows)
 
 
-def pocket_normal_captions(folder: Path, seed: int = 0) -> tuple[str, ...]:
+def pocket_reference_captions(folder: Path, seed: int = 0) -> tuple[str, ...]:
     """Return 200 reference captions of the embedded world, none of them of the test half.
 
     Varied ones of the calibration half, and captions of unnamed scenes; of the second world those

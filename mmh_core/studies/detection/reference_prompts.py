@@ -16,7 +16,7 @@ from mmh_core.pocket.assets import world_number
 from mmh_core.pocket.calibration import calibration_captions
 from mmh_core.pocket.second.embedded import second_references
 from mmh_core.records import Progress
-from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_normal_captions
+from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_reference_captions
 from mmh_core.studies.images.run import ImageConfig, ImageResult
 from mmh_core.studies.images.study import image_study
 from mmh_core.subject.early_calibration import EarlyCalibration, early_calibration, early_times
@@ -35,7 +35,7 @@ _SECOND = 40
 def pocket_prompts(folder: Path, seed: int) -> tuple[str, ...]:
     """Return the reference prompts of the embedded world: varied and open, calibration half.
 
-    Of the second world so many of its reference kinds as there are in the first.
+    Of the second world `_SECOND` prompts of its reference kinds.
     """
     if world_number(folder) == 2:
         return second_references(folder, _SECOND)
@@ -43,7 +43,7 @@ def pocket_prompts(folder: Path, seed: int) -> tuple[str, ...]:
     return tuple(str(text) for text in table[table.kind.isin(_NORMAL)].caption)
 
 
-def normal_study(
+def reference_study(
     config: ImageConfig, model: TextToImage, log_delta: float
 ) -> Iterator[Progress[ReferencePrompts | None]]:
     """Generate reference prompts as the config says; the last progress has their figures.
@@ -94,14 +94,14 @@ def normal_study(
 def pocket_reference_prompts(
     folder: Path, model: TextToImage, log_delta: float, seed: int = 0
 ) -> Iterator[Progress[ReferencePrompts | None]]:
-    """Run `normal_study` for the embedded model, at its card's settings."""
+    """Run `reference_study` for the embedded model, at its card's settings."""
     config = ImageConfig(
         str(folder),
         pocket_prompts(folder, seed),
         SEEDS,
         model.sampling,
     )
-    yield from normal_study(config, model, log_delta)
+    yield from reference_study(config, model, log_delta)
 
 
 def pocket_early(
@@ -116,7 +116,7 @@ def pocket_early(
     tested = [row for row in labelled if row.split == "test" and row.memorized]
     yield from early_calibration(
         model,
-        pocket_normal_captions(folder, seed),
+        pocket_reference_captions(folder, seed),
         times=early_times(model, labelled),
         memorized=[row.prompt for row in tested if row.counted],
         paraphrases=[row.prompt for row in tested if row.paraphrased],

@@ -6,9 +6,9 @@ estimate alone and among others, on every page, by command and from its file, bu
 of another size changes in the last digits of float32.
 
 The default estimator takes `FIRST` probes, and all `PROBES` where a verdict may turn: where the
-`SURE` interval of the first ones holds one of the LIDs at which it does. That look decides by a
-wider interval than the one that is printed, so that looking twice costs nothing: a verdict is
-wrong as rarely as with all probes, and the printed interval holds the LID as often.
+`SURE` interval of the first ones contains one of the LIDs at which it does. The first look decides
+by a wider interval than the one that is printed, so that looking twice costs no coverage: a
+verdict is wrong as rarely as with all probes, and the printed interval holds the LID as often.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SURE = 0.98
 
 Result = TypeVar("Result")
 Report = TypeVar("Report")
-#: Passes of the network with a yield after each, and what all of them gave for each image.
+#: Passes of the network with a yield after each, and the values of all of them for each image.
 ProbePasses = Generator[None, None, list[ProbeValues]]
 
 

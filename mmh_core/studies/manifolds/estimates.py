@@ -24,7 +24,7 @@ EXACT_DIM = 16
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What all snapshots of one run are evaluated with."""
+    """The data, noise scales and estimator by which all snapshots of one run are evaluated."""
 
     train: ManifoldSamples
     held_out: Tensor
@@ -68,9 +68,9 @@ def data_lid_at(points: Tensor, truth: ManifoldSamples) -> Tensor:
 
 
 def without_itself(references: Tensor, points: Tensor, k: int) -> NeighborGraph:
-    """Return the k nearest of `known` to each point, leaving one exact match out.
+    """Return the k nearest of `references` to each point, leaving one exact match out.
 
-    A point that is itself among the known ones is no neighbor of its own; a second copy of it is,
+    A point that is itself among the references is no neighbor of its own; a second copy of it is,
     and makes its data LID 0.
     """
     graph = knn_graph(references, k + 1, queries=points)

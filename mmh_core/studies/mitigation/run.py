@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_CELLS = 400
 
 
-#: The first of the seeds that nobody chose.
+#: The first of the seeds that are taken where a person chose none.
 _FRESH = 5_000_011
 
 

@@ -32,7 +32,7 @@ from mmh_core.pocket.second.training import Workshop
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.umap_layout import Positions
-from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_normal_captions
+from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_reference_captions
 from mmh_core.studies.images.examples import pocket_examples
 from mmh_core.subject.subject import open_subject
 
@@ -180,7 +180,7 @@ def test_reference_prompts_are_of_the_calibration_half_and_of_all_reference_kind
     kinds = [table.kind[text] for text in references]
     assert sorted(kinds) == sorted([*REFERENCES] * 3)
     assert {table.split[text] for text in references} == {"calibration"}
-    normal = pocket_normal_captions(furnished)
+    normal = pocket_reference_captions(furnished)
     tested = {row.prompt for row in pocket_labelled(furnished) if row.split == "test"}
     assert not set(normal) & tested
     assert len(normal) == len(set(normal)) >= 60

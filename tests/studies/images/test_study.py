@@ -19,7 +19,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
-from mmh_core.studies.detection.reference_prompts import normal_study
+from mmh_core.studies.detection.reference_prompts import reference_study
 from mmh_core.studies.images.audit import audit_study, fitted
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED
 from mmh_core.studies.images.lid_passes import PROBES, PRODUCTS, UNPROMPTED
@@ -489,7 +489,7 @@ def test_normal_prompts_hold_what_the_study_reads_and_are_kept(
 ) -> None:
     config = replace(PLAIN, prompts=("a", "the"))
     found = None
-    for progress in normal_study(config, model, -0.25):
+    for progress in reference_study(config, model, -0.25):
         found = progress.partial
     assert found is not None
     expected = [
