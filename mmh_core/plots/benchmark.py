@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -10,27 +11,19 @@ from torch import Tensor
 
 from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.plots import theme
-from mmh_core.plots.images import KIND_COLORS
-from mmh_core.statistics import Interval, roc_points
+from mmh_core.statistics import Interval, area_under_curve, roc_points
 from mmh_core.statistics import reliability as reliability_bins
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
+from mmh_core.studies.detection.figures import group_sides
 
-#: Symbols of the kinds, so that none is told by color alone.
-_SYMBOLS = {
-    "duplicate": "star",
-    "overfit": "diamond",
-    "template": "square",
-    "paraphrase": "triangle-up",
-    "varied": "circle",
-    "open": "circle-open",
-}
-_OTHER = "#8a969c"
 _LINES = (theme.ACCENT, theme.SECOND, "#8a7a3c", "#4f9fdc", "#d55e00")
 #: Fills of cells that carry white figures on a light and on a dark page: contrast 5 and more.
 _MIDDLE, _FULL = "#15758f", "#0d5a70"
 #: Share of the largest count above which a cell is filled so.
 _DARK = 0.25
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+#: How text alone is drawn: beneath all others.
+_BASELINE = {"color": theme.NEUTRAL, "dash": "dot", "width": 3}
 
 
 def separations(rows: Sequence[DetectorRow]) -> go.Figure:
@@ -88,55 +81,70 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
     return figure
 
 
-def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
-    """Draw the ROC curves of some detectors; the dashed diagonal is chance."""
-    rows = [row for row in run.rows if row.name in names]
+def roc(run: BenchmarkRun, names: Sequence[str], group: str = "", baseline: str = "") -> go.Figure:
+    """Draw the ROC curves of some detectors over all test prompts, or within a group of them.
+
+    `baseline` is the row of text alone, drawn dotted and grey beneath the others. The dashed
+    diagonal is chance.
+    """
+    drawn = [row for row in run.rows if row.name in names and row.name != baseline]
+    words = [row for row in run.rows if row.name == baseline]
+    curves = [(row, *_sides(run, row, group)) for row in (*words, *drawn)]
     figure = theme.base(
-        "ROC curves: "
-        + ", ".join(f"{row.label} with an AUC of {row.all.auc:.3f}" for row in rows)
+        f"ROC curves{f' of the group {group}' if group else ''}: "
+        + ", ".join(f"{row.label} with an AUC of {_area(*sides):.3f}" for row, *sides in curves)
         + ".",
-        height=380,
+        height=400,
     )
-    plain = torch.tensor([prompt.counted for prompt in run.prompts])
-    memorized = torch.tensor([prompt.memorized for prompt in run.prompts])
     theme.diagonal(figure)
-    for number, row in enumerate(rows):
-        false, true = roc_points(row.scores[plain], memorized[plain])
+    for number, (row, yes, no) in enumerate(curves, -len(words)):
+        if not len(yes) or not len(no):
+            continue
+        side = torch.arange(len(yes) + len(no)) < len(yes)
+        false, true = roc_points(torch.cat([yes, no]), side)
+        look = {"color": _LINES[number % len(_LINES)], "dash": _DASHES[number % len(_DASHES)]}
         figure.add_trace(
             go.Scatter(
                 x=false,
                 y=true,
                 mode="lines",
                 name=theme.letters(row.label),
-                line={
-                    "shape": "hv",
-                    "width": 2,
-                    "color": _LINES[number % len(_LINES)],
-                    "dash": _DASHES[number % len(_DASHES)],
-                },
+                line={"shape": "hv", "width": 2, **(_BASELINE if number < 0 else look)},
                 hovertemplate="true-positive rate %{y:.1%}<br>false-positive rate "
                 f"%{{x:.1%}}<extra>{theme.letters(row.label)}</extra>",
             )
         )
     figure.update_xaxes(
         theme.axis(
-            "false-positive rate (reference prompts flagged)",
+            "false-positive rate",
             range=[-0.01, 1.01],
             tickformat=".0%",
         )
     )
-    figure.update_yaxes(
-        theme.axis(
-            "true-positive rate (memorized prompts flagged)", range=[-0.01, 1.02], tickformat=".0%"
-        )
-    )
+    figure.update_yaxes(theme.axis("true-positive rate", range=[-0.01, 1.02], tickformat=".0%"))
     return figure
+
+
+def _sides(run: BenchmarkRun, row: DetectorRow, group: str) -> tuple[Tensor, Tensor]:
+    """Return the scores of the memorized and of the reference prompts, all or a group's."""
+    read = row.scores.isfinite()
+    for sides in group_sides(run) if group else ():
+        if sides.group == group:
+            return row.scores[sides.positive & read], row.scores[sides.negative & read]
+    memorized = torch.tensor([prompt.memorized for prompt in run.prompts])
+    plain = torch.tensor([prompt.counted for prompt in run.prompts]) & read
+    return row.scores[plain & memorized], row.scores[plain & ~memorized]
+
+
+def _area(yes: Tensor, no: Tensor) -> float:
+    return float(area_under_curve(yes, no)) if len(yes) and len(no) else math.nan
 
 
 def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
     """Draw a detector's scores by kind, one mark per prompt, and the threshold."""
     kinds = list(dict.fromkeys(prompt.kind for prompt in run.prompts))[::-1]
     flagged = int((row.scores > threshold).sum())
+    looks = theme.looks(kinds[::-1])
     figure = theme.base(
         f"Scores of {row.label} by kind of prompt; {flagged} of {len(run.prompts)} are above "
         f"the threshold {threshold:.3g}.",
@@ -156,9 +164,9 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
                 text=[theme.letters(run.prompts[i].prompt) for i in places],
                 customdata=places,
                 marker={
-                    "symbol": _SYMBOLS.get(kind, "circle"),
+                    "symbol": looks[kind].symbol,
                     "size": 8,
-                    "color": KIND_COLORS.get(kind, _OTHER),
+                    "color": looks[kind].color,
                     "opacity": 0.85,
                 },
                 hovertemplate="%{text}<br>score %{x:.3g}" + _aside(kind),
@@ -186,7 +194,8 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
         "lie near 0 whatever the true LID is.",
         height=380,
     )
-    for kind in dict.fromkeys(prompt.kind for prompt in run.prompts):
+    looks = theme.looks([prompt.kind for prompt in run.prompts])
+    for kind in looks:
         places = [
             i for i, prompt in enumerate(run.prompts) if prompt.kind == kind and has_true_lid[i]
         ]
@@ -200,9 +209,9 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
                 name=theme.letters(kind),
                 text=[theme.letters(run.prompts[i].prompt) for i in places],
                 marker={
-                    "symbol": _SYMBOLS.get(kind, "circle"),
+                    "symbol": looks[kind].symbol,
                     "size": 9,
-                    "color": KIND_COLORS.get(kind, _OTHER),
+                    "color": looks[kind].color,
                 },
                 hovertemplate="%{text}<br>true %{x}, model %{y:.1f}" + _aside(kind),
             )

@@ -20,14 +20,6 @@ _HEIGHT = 300
 _LOOK: dict[str, object] = {"color": theme.ACCENT, "width": 2}
 #: Of the reference prompts, the part that a band shows.
 BAND = (0.05, 0.95)
-#: Colors of the kinds of training images, told apart with any color vision.
-KIND_COLORS = {
-    "duplicate": "#d55e00",
-    "overfit": "#e69f00",
-    "template": "#9486e0",
-    "varied": "#2b8f86",
-    "open": "#4f9fdc",
-}
 
 
 def lid_curve(
@@ -124,10 +116,12 @@ def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
         "similar descriptors lie close together.",
         height=520,
     )
-    kinds = list(dict.fromkeys(layout.kinds))
-    for kind in kinds:
+    looks = theme.looks(layout.kinds)
+    # Images without a kind are no kind of their own.
+    colors = {kind: looks[kind].color if kind else theme.ACCENT for kind in looks}
+    for kind, color in colors.items():
         rows = [i for i, name in enumerate(layout.kinds) if name == kind]
-        _cloud(figure, layout, rows, kind)
+        _cloud(figure, layout, rows, kind, color)
     for i, image in enumerate(images):
         look = IMAGE_ROWS[image.verdict]
         figure.add_trace(
@@ -151,9 +145,9 @@ def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
                 hovertemplate=f"seed {image.seed}: {theme.letters(image.verdict)}<extra></extra>",
             )
         )
-    for kind in kinds:
+    for kind, color in colors.items():
         # The clouds themselves are grey, and the legend must show what their color will be.
-        marker = {"size": 9, "color": KIND_COLORS.get(kind, theme.ACCENT)}
+        marker = {"size": 9, "color": color}
         entry = {"x": [None], "y": [None], "mode": "markers", "marker": marker}
         figure.add_trace(
             go.Scatter(entry, name=theme.letters(kind) or "training images", hoverinfo="skip")
@@ -165,9 +159,8 @@ def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
     return figure
 
 
-def _cloud(figure: go.Figure, layout: ImageMap, rows: list[int], kind: str) -> None:
+def _cloud(figure: go.Figure, layout: ImageMap, rows: list[int], kind: str, color: str) -> None:
     """Draw the training images of one kind."""
-    color = KIND_COLORS.get(kind, theme.ACCENT)
     figure.add_trace(
         go.Scatter(
             x=[float(layout.places[i, 0]) for i in rows],

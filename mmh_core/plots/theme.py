@@ -9,7 +9,8 @@ and no verdict is told by color alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 
 import plotly.graph_objects as go
@@ -33,6 +34,10 @@ SOLID_TRUTH, SOLID_GRID = "#8dbfe8", "#8b979d"
 ACCENT, ACCENT_FAINT = "#0b8fb3", "rgba(11,143,179,0.2)"
 #: The color of a second curve, and of the truth as a line.
 SECOND, TRUTH_LINE = "#b3569b", "#4f9fdc"
+#: Colors and symbols of kinds in turn: no kind is told by color alone, with any color vision.
+_COLORS = ("#d55e00", "#e69f00", "#9486e0", "#2b8f86", "#4f9fdc", "#b3569b", "#8a7a3c", "#8a969c")
+_SYMBOLS = ("star", "diamond", "square", "triangle-up", "circle", "circle-open", "cross", "x",
+            "triangle-down", "pentagon", "diamond-open")  # fmt: skip
 #: The ring around a chosen point: no color of the LID scale or of a verdict.
 RING = "#e0457b"
 
@@ -161,6 +166,22 @@ def letters(text: str, most: int = 200) -> str:
     """
     short = text if len(text) <= most else f"{text[: most - 3]}..."
     return escape(short, quote=False).replace("%{", "%&#123;")
+
+
+@dataclass(frozen=True)
+class Look:
+    """The color and the symbol of a kind in a figure."""
+
+    color: str
+    symbol: str
+
+
+def looks(kinds: Iterable[str]) -> dict[str, Look]:
+    """Return the look of each kind, in the order in which they come first."""
+    return {
+        kind: Look(_COLORS[number % len(_COLORS)], _SYMBOLS[number % len(_SYMBOLS)])
+        for number, kind in enumerate(dict.fromkeys(kinds))
+    }
 
 
 def label(figure: go.Figure, text: str, **placement: object) -> None:

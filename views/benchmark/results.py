@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -10,14 +11,14 @@ from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
 from mmh_core.plots import benchmark as plots
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
+from mmh_core.studies.detection.figures import RowFigures
+from mmh_core.studies.detection.findings import best_row, findings
 from mmh_core.studies.detection.published import PUBLISHED, SETTING
-from views.benchmark import state
+from views.benchmark import pictures, state, tables
+from views.benchmark import session as benchmark_session
 from views.benchmark.threshold import threshold
 from views.images import image_html
 from views.widgets import downloads, layout, words
-
-#: One of each family: lines that all lie in the corner would hide one another.
-_FIRST = ("combined", "lid_unconditional_count", "early_scan", "sharpness", "seed_agreement")
 
 
 def nothing() -> None:
@@ -31,9 +32,17 @@ def nothing() -> None:
 
 
 def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
-    """Show everything about one comparison."""
+    """Show everything about one comparison: sentences, pictures, tables."""
     image_html.show_missing(run.missing, run.notes)
+    figures = benchmark_session.figures(run)
+    _sentences(run, figures)
     _answer(run)
+    pictures.doses(run)
+    pictures.groups(run)
+    pictures.fixed(run, figures)
+    _causes(run)
+    _truth(run)
+    threshold(run, settings)
     layout.heading(
         "Detector performance: memorized against reference prompts",
         "Right is better; the whiskers are 95 % intervals over prompts. Detectors whose "
@@ -45,19 +54,25 @@ def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     layout.chart(plots.separations(run.rows), "bm_separations")
     _wrong_way(run)
     _table(run)
+    tables.figures(run, figures)
+    tables.networks(run)
     _combined(run)
-    _curves(run)
-    threshold(run, settings)
-    _truth(run)
-    _causes(run)
     _published()
     _limits(run)
+
+
+def _sentences(run: BenchmarkRun, figures: Sequence[RowFigures]) -> None:
+    """Show what the file shows, and what it does not show about a real checkpoint."""
+    with st.container(border=True):
+        st.markdown("**What this shows, and what it does not show about a real checkpoint**")
+        lines = (layout.plain(sentence) for sentence in findings(run, figures))
+        st.markdown("\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1)))
 
 
 def _answer(run: BenchmarkRun) -> None:
     """Show the most important figures in one row."""
     by_name = {row.name: row for row in run.rows}
-    best = max(run.of_model, key=lambda row: (row.all.auc, row.all.tpr))
+    best = best_row(run.of_model)
     counted = best.all
     st.caption(
         f"{run.model}, {counted.positives} memorized and {counted.negatives} reference prompts "
@@ -157,28 +172,6 @@ def _table(run: BenchmarkRun) -> None:
         )
 
 
-def _curves(run: BenchmarkRun) -> None:
-    layout.heading(
-        "ROC curves",
-        "Each point of a curve is one threshold: its true-positive rate and its false-positive "
-        "rate on reference prompts. The upper left corner is perfect.",
-    )
-    names = [row.name for row in run.rows]
-    labels = {row.name: row.label for row in run.rows}
-    chosen = st.multiselect(
-        "Detectors",
-        names,
-        default=[name for name in _FIRST if name in names],
-        format_func=lambda name: labels[name],
-        max_selections=5,
-        key="bm_curves",
-    )
-    if chosen:
-        layout.chart(plots.roc(run, chosen), "bm_roc")
-    else:
-        st.caption("Choose at least one detector.")
-
-
 def _truth(run: BenchmarkRun) -> None:
     if bool(run.true_lid.isnan().all()):
         return
@@ -241,15 +234,15 @@ def _reliability(cause: CauseRow) -> None:
 
 
 def _limits(run: BenchmarkRun) -> None:
+    count = best_row(run.rows).all.negatives
     with st.expander("Limits", icon=":material/info:", expanded=True):
         st.markdown(
-            "- The labels say what the training set was built for, not what the model does: a "
-            "duplicated caption counts as memorized even where the model failed to learn "
-            "it.\n- The prompts are of one invented data set. The ranking of detectors on a "
-            f"large model can differ.\n- One percent of {run.rows[0].all.negatives} reference "
-            f"prompts is {words.plural(int(0.01 * run.rows[0].all.negatives), 'prompt')}: read "
-            "the strict rate with its interval.\n- Prompts of one subject resemble one another, "
-            "which the intervals do not take into account."
+            "- The labels describe the data, not what the model does: a duplicated caption counts "
+            "as memorized even where the model failed to learn it. The truth by image stands in "
+            "a table of its own.\n- One percent of "
+            f"{count} reference prompts is {words.plural(int(0.01 * count), 'prompt')}: read the "
+            "strict rate with its interval.\n- Prompts of one subject resemble one another, which the "
+            "intervals over prompts do not take into account."
         )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import streamlit as st
+
 from mmh_core.formats.tables import SUFFIXES
 from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
@@ -19,6 +21,7 @@ from views.session import data_folder, jobs
 if TYPE_CHECKING:
     from mmh_core.records import LabelledPrompt
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
+    from mmh_core.studies.detection.figures import RowFigures
     from mmh_core.subject.detector_calibration import DetectorCalibration
 
 BENCHMARK_JOB = "benchmark"
@@ -60,6 +63,20 @@ def labelled(data: bytes, name: str) -> tuple[tuple[LabelledPrompt, ...], TableS
         path.unlink(missing_ok=True)
     check_labelled(prompts)
     return prompts, summary
+
+
+def figures(run: BenchmarkRun) -> tuple[RowFigures, ...]:
+    """Return the figures of every row, counted once for each result."""
+    areas = tuple(row.all.auc for row in run.rows)
+    return _figures((run.sha256, len(run.prompts), run.copies is None, run.seconds, areas), run)
+
+
+# A resource and not data: figures are frozen.
+@st.cache_resource(show_spinner="Counting groups and copies", max_entries=4)
+def _figures(key: tuple[object, ...], _run: BenchmarkRun) -> tuple[RowFigures, ...]:
+    from mmh_core.studies.detection.figures import row_figures
+
+    return row_figures(_run)
 
 
 def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:

@@ -69,7 +69,7 @@ def _spread(run: BenchmarkRun, best: DetectorRow) -> str:
     for row in () if run.networks is None else run.networks.rows:
         if row.name == best.name:
             ends = f"{row.lowest:.3f} to {row.highest:.3f}"
-            return f" (over {row.networks} networks {ends})"
+            return f", over {row.networks} networks {ends}"
     return ""
 
 

@@ -115,7 +115,7 @@ def test_over_networks_the_spread_is_told() -> None:
     merged = over_networks([NetworkRun(f"{i}.json", run) for i, run in enumerate(runs)])
     sentences = said_of(merged)
     low = runs[1].detectors[0].all.auc
-    assert f"(over 2 networks {low:.3f} to 1.000)" in sentences[0]
+    assert f", over 2 networks {low:.3f} to 1.000, chosen" in sentences[0]
     assert "All this is of 2 networks" in sentences[4]
 
 

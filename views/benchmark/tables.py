@@ -1,0 +1,127 @@
+"""The figures behind the pictures of a comparison, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from mmh_core.statistics import Interval
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun
+from mmh_core.studies.detection.figures import Rate, RowFigures
+from views.widgets import layout
+
+
+def figures(run: BenchmarkRun, counted: Sequence[RowFigures]) -> None:
+    """Show groups, both truths and doses as tables."""
+    labels = {row.name: row.label for row in run.rows}
+    with st.expander("Groups of prompts as a table", icon=":material/table_rows:"):
+        shares = [f"{100 * rates.share:g} %" for rates in counted[0].realized]
+        _table(
+            [
+                {
+                    "Group": group.group,
+                    "Detector": labels[row.name],
+                    "Memorized": group.memorized,
+                    "Reference": group.reference,
+                    "AUC": _interval(group.area),
+                    "Against": group.against,
+                    **{
+                        f"Flagged, set at {share}": "; ".join(_rate(r) for r in pair if r.among)
+                        for share, pair in zip(
+                            shares, zip(group.true, group.false, strict=True), strict=True
+                        )
+                    },
+                }
+                for row in counted
+                for group in row.groups
+            ],
+            height=360,
+        )
+    with st.expander("Truth by caption and by image", icon=":material/table_rows:"):
+        if all(row.by_fact is None for row in counted):
+            st.caption(
+                "Not measured: this file does not say which images are copies. That takes a "
+                "training set to search."
+            )
+        else:
+            st.caption(
+                "By image: does a score tell images that are copies of a training image from "
+                "other images? Intervals are over prompts, whose images are alike."
+            )
+            areas = {row.name: row.all for row in run.rows}
+            _table(
+                [
+                    {
+                        "Detector": labels[row.name],
+                        "AUC by caption": _interval(
+                            Interval(all_.auc, all_.auc_low, all_.auc_high)
+                        ),
+                        "AUC by image": "-"
+                        if row.by_fact is None
+                        else _interval(row.by_fact.area),
+                        "AUC by image, memorized captions only": "-"
+                        if row.within_memorized is None
+                        else _interval(row.within_memorized.area),
+                    }
+                    for row in counted
+                    for all_ in (areas[row.name],)
+                ]
+            )
+    if run.doses:
+        with st.expander("Doses as a table", icon=":material/table_rows:"):
+            _table(
+                [
+                    {
+                        "Repeated as": curve.series,
+                        "Copies k": level.copies,
+                        "Prompts": level.prompts,
+                        "Figure": curve.measure,
+                        "Mean": _interval(level.response),
+                    }
+                    for curve in run.doses
+                    for level in curve.levels
+                ],
+                height=360,
+            )
+
+
+def networks(run: BenchmarkRun) -> None:
+    """Show the spread over networks; nothing for a file of one."""
+    if run.networks is None:
+        return
+    layout.heading(
+        f"Spread over {len(run.networks.files)} networks",
+        "The same prompts and seeds on each network; intervals are over networks. Pictures and "
+        f"other tables are of the first, {layout.plain(run.networks.files[0])}.",
+    )
+    _table(
+        [
+            {
+                "Detector": row.label,
+                "AUC, mean": _interval(row.auc),
+                "Standard deviation": f"{row.spread:.3f}",
+                "Lowest to highest": f"{row.lowest:.3f} to {row.highest:.3f}",
+                "FPR, set at 1 %": _interval(row.false),
+                "TPR, set at 1 %": _interval(row.true),
+                "AUC by image, memorized captions only": _interval(row.within),
+            }
+            for row in run.networks.rows
+        ]
+    )
+
+
+def _table(rows: Sequence[dict[str, object]], height: int | str = "content") -> None:
+    st.dataframe(rows, hide_index=True, height=height)
+
+
+def _interval(figure: Interval) -> str:
+    if figure.value != figure.value:
+        return "-"
+    if figure.low != figure.low:
+        return f"{figure.value:.3f} (no interval)"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.count}/{rate.among} ({rate.low:.3f} to {rate.high:.3f})"
