@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -14,7 +13,6 @@ from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.doses import EXACT, EXTRACTION, DoseCurve
 from mmh_core.studies.detection.figures import Rate, RowFigures, group_figures
 
-_WHISKERS = {"thickness": 1.2, "width": 3}
 #: How far the marks of two rows stand apart, so that neither hides the other.
 _LIFT = 0.17
 _PALE_LINE = "rgba(11,143,179,0.35)"
@@ -150,7 +148,7 @@ def _curve(
         customdata=[[level.copies, level.prompts] for level, _ in levels],
         line={"color": color, "width": 2.5 if main else 1.2, "dash": "solid" if main else "dot"},
         marker={"symbol": "circle" if main else look.symbol, "size": 9 if main else 8},
-        error_y=_ends([response for _, response in levels], color),
+        error_y=theme.whiskers([response for _, response in levels], color),
         hovertemplate="k = %{customdata[0]}: %{y:.3g}, %{customdata[1]} prompts"
         f"<extra>{theme.letters(curve.series)}</extra>",
     )
@@ -189,26 +187,10 @@ def _dots(
             name=theme.letters(name),
             text=[theme.letters(each) for each in hover],
             marker={"symbol": symbol, "size": 8, "color": color},
-            error_x=_ends(figures, color),
+            error_x=theme.whiskers(figures, color),
             hovertemplate=f"%{{x:{'.1%' if percent else '.3f'}}}, %{{text}}<extra></extra>",
         )
     )
-
-
-def _ends(figures: Sequence[Interval], color: str) -> dict[str, Any]:
-    """Return the whiskers of intervals; one that is unknown has none."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [_finite(each.high - each.value) for each in figures],
-        "arrayminus": [_finite(each.value - each.low) for each in figures],
-        "color": color,
-        **_WHISKERS,
-    }
-
-
-def _finite(length: float) -> float:
-    return length if math.isfinite(length) else 0.0
 
 
 def _interval(rate: Rate) -> Interval:

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.plots import benchmark as plots
+from mmh_core.plots import detection, theme
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.statistics import separation
 from mmh_core.store.archive import load_record, save_record
@@ -24,6 +25,9 @@ from mmh_core.studies.detection.benchmark_run import (
     CombinedRow,
     DetectorRow,
 )
+from mmh_core.studies.detection.doses import EXACT, EXTRACTION
+from mmh_core.studies.detection.figures import group_figures, row_figures
+from mmh_core.studies.detection.networks import NetworkRun, over_networks
 from mmh_core.subject.calibration import read_calibration
 from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import FolderOf, folder_of
@@ -345,3 +349,78 @@ def test_the_shipped_result_is_of_the_shipped_model_and_reaches_its_figures() ->
     assert run.state == "complete" and run.cause is not None
     assert max(row.all.auc for row in run.rows) >= 0.95
     assert run.cause.accuracy >= 0.85
+
+
+def with_doses() -> BenchmarkRun:
+    """Return the made-up run with doses, copies by image, text alone, and two networks."""
+    run = made_up()
+    prompts = tuple(
+        replace(one, copies=2 ** (i % 4), near="crop" if i % 8 == 1 else "", group=f"k {i % 4}")
+        for i, one in enumerate(run.prompts)
+    )
+    text = replace(run.detectors[0], name="text_words", label="Text alone")
+    copies = torch.arange(80).reshape(40, 2).remainder(3).eq(0).float()
+    dosed = replace(
+        run, prompts=prompts, text=(text,), copies=copies, copied=copies.mean(1),
+        guidance_norm=run.lid + 1,
+    )  # fmt: skip
+    other = replace(dosed, sha256="1" * 64)
+    return over_networks([NetworkRun("one.json", dosed), NetworkRun("two.json", other)])
+
+
+def test_the_page_begins_with_what_the_file_shows_and_does_not(
+    app: AppTest, tmp_path: Path, run: BenchmarkRun
+) -> None:
+    assert not app.run().exception
+    (text,) = (text.replace("\\", "") for text in titles(app) if text.startswith("1. "))
+    assert text.splitlines()[4].startswith("5. All this is of one network")
+    assert "text alone was not measured" in text
+    assert any("Not measured: no prompt of this file" in each.value for each in app.caption)
+    merged = with_doses()
+    save_record(tmp_path / "made-up.safetensors", merged)
+    assert not app.run().exception
+    (text,) = (text.replace("\\", "") for text in titles(app) if text.startswith("1. "))
+    assert "over 2 networks" in text and "text alone, which sees no model" in text
+    assert any("Spread over 2 networks" in each for each in titles(app))
+    app.selectbox(key="bm_roc_group").set_value("k 1").run()
+    assert not app.exception
+
+
+def test_doses_are_drawn_with_their_intervals_and_the_other_networks() -> None:
+    run = with_doses()
+    figure = detection.dose_response(run, EXTRACTION)
+    pale, exact, *others = figure.data
+    assert (pale.name, exact.name) == ("other networks", "exact copies")
+    levels = next(curve for curve in run.doses if curve.series == EXACT).levels
+    assert list(exact.y) == [level.response.value for level in levels]
+    assert list(exact.error_y.array) == [
+        pytest.approx(level.response.high - level.response.value) for level in levels
+    ]
+    assert {trace.name for trace in others} == {"near-duplicates by crop", "paraphrases"}
+    assert "not measured" in detection.dose_response(made_up(), EXTRACTION).layout.meta["alt"]
+
+
+@pytest.mark.parametrize("memorized", [True, False])
+def test_rates_are_drawn_beside_the_stated_one(memorized: bool) -> None:
+    run = made_up()
+    figures = row_figures(run)
+    drawn = detection.fixed_thresholds(run, figures, 0.05, memorized=memorized)
+    (trace,) = drawn.data
+    rates = {row.name: row.realized[1] for row in figures}
+    counts = {(rate.true if memorized else rate.false).count for rate in rates.values()}
+    assert {int(text.split(" of ")[0]) for text in trace.text} == counts
+    lines = [shape.x0 for shape in drawn.layout.shapes]
+    assert lines == ([] if memorized else [0.05])
+
+
+def test_a_group_is_drawn_beside_text_alone() -> None:
+    run = with_doses()
+    drawn = detection.group_areas(run, run.detectors[2], run.text[0])
+    assert [trace.name for trace in drawn.data] == ["Text alone", run.detectors[2].label]
+    expected = [group.area.value for group in group_figures(run, run.detectors[2])][::-1]
+    assert list(drawn.data[1].x) == pytest.approx(expected)
+    curves = plots.roc(run, ["stability"], "k 2", "text_words")
+    assert [trace.name for trace in curves.data] == ["Text alone", run.detectors[2].label]
+    # A kind has a look of its own, whatever it is called, and keeps it.
+    looks = theme.looks([f"kind {i}" for i in range(8)])
+    assert len({(look.color, look.symbol) for look in looks.values()}) == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import streamlit as st
 
@@ -111,7 +112,9 @@ def networks(run: BenchmarkRun) -> None:
     )
 
 
-def _table(rows: Sequence[dict[str, object]], height: int | str = "content") -> None:
+def _table(
+    rows: Sequence[dict[str, object]], height: int | Literal["content"] = "content"
+) -> None:
     st.dataframe(rows, hide_index=True, height=height)
 
 
