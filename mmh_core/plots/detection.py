@@ -31,9 +31,9 @@ def group_areas(run: BenchmarkRun, row: DetectorRow, text: DetectorRow | None) -
         "of prompts.",
         height=100 + 26 * len(groups),
     )
-    for number, (each, found) in enumerate(zip(rows, figures, strict=True)):
+    for number, (each, counted) in enumerate(zip(rows, figures, strict=True)):
         lift = 0.0 if len(rows) == 1 else _LIFT * (2 * number - 1)
-        areas = [group.area for group in found[::-1]]
+        areas = [group.area for group in counted[::-1]]
         text_only = each is text
         _dots(
             figure,
@@ -42,7 +42,7 @@ def group_areas(run: BenchmarkRun, row: DetectorRow, text: DetectorRow | None) -
             [place + lift for place in range(len(areas))],
             symbol="circle-open" if text_only else "circle",
             color=theme.NEUTRAL if text_only else theme.ACCENT,
-            hover=[f"{group.group}, against {group.against}" for group in found[::-1]],
+            hover=[f"{group.group}, against {group.against}" for group in counted[::-1]],
         )
     _upright(figure, 0.5)
     figure.update_xaxes(theme.axis("AUC; dashed: chance", range=[-0.02, 1.02]))

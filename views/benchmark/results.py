@@ -235,14 +235,14 @@ def _reliability(cause: CauseRow) -> None:
 
 def _limits(run: BenchmarkRun) -> None:
     count = best_row(run.rows).all.negatives
+    strict = words.plural(int(0.01 * count), "prompt")
     with st.expander("Limits", icon=":material/info:", expanded=True):
         st.markdown(
             "- The labels describe the data, not what the model does: a duplicated caption counts "
             "as memorized even where the model failed to learn it. The truth by image stands in "
-            "a table of its own.\n- One percent of "
-            f"{count} reference prompts is {words.plural(int(0.01 * count), 'prompt')}: read "
-            "the strict rate with its interval.\n- Prompts of one subject resemble one another, which the "
-            "intervals over prompts do not take into account."
+            f"a table of its own.\n- One percent of {count} reference prompts is {strict}: read "
+            "the strict rate with its interval.\n- Prompts of one subject resemble one another, "
+            "which the intervals over prompts do not take into account."
         )
 
 
