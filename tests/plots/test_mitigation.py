@@ -123,7 +123,7 @@ def test_new_copies_of_reference_prompts_are_red_crosses() -> None:
 
 
 def test_token_bars_are_scaled_to_their_largest_and_mark_the_chosen_one() -> None:
-    figure = token_bars(token_run().found, 1)
+    figure = token_bars(token_run().attributions, 1)
     first, control = figure.data
     assert list(first.y) == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
     assert list(control.y) == pytest.approx(list(first.y)[::-1])
@@ -134,7 +134,7 @@ def test_token_bars_are_scaled_to_their_largest_and_mark_the_chosen_one() -> Non
 
 
 def test_tokens_are_shown_and_never_obeyed() -> None:
-    figure = token_bars(token_run('<b>x</b> <img/src="y">').found)
+    figure = token_bars(token_run('<b>x</b> <img/src="y">').attributions)
     assert figure.layout.xaxis.ticktext[0] == "&lt;b&gt;x&lt;/b&gt;"
     assert "<" not in "".join(figure.data[0].text)
 
