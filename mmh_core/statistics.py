@@ -496,6 +496,31 @@ def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
     return Interval(mean, mean - low, mean + high)
 
 
+def clustered_recall(
+    right: Tensor, groups: Sequence[Hashable], clusters: Sequence[Hashable]
+) -> Interval:
+    """Return the balanced accuracy over groups of answers that come in clusters.
+
+    Answers (N,) bool of one cluster, such as those on one caption, are dependent: in a group each
+    cluster counts by its share of right ones. Gaffke's intervals of the groups' means, put
+    together by MOVER (Zou and Donner 2008), as if no cluster stood in two groups. NaN without any
+    answer.
+    """
+    shares: dict[Hashable, dict[Hashable, list[bool]]] = {}
+    for answer, group, cluster in zip(right.tolist(), groups, clusters, strict=True):
+        shares.setdefault(group, {}).setdefault(cluster, []).append(answer)
+    if not shares:
+        return Interval(math.nan, math.nan, math.nan)
+    means = [
+        mean_share_interval(torch.tensor([sum(each) / len(each) for each in part.values()]))
+        for part in shares.values()
+    ]
+    mean = sum(each.value for each in means) / len(means)
+    low = math.hypot(*(each.value - each.low for each in means)) / len(means)
+    high = math.hypot(*(each.high - each.value for each in means)) / len(means)
+    return Interval(mean, mean - low, mean + high)
+
+
 @dataclass(frozen=True)
 class ReliabilityBin:
     """Answers of like confidence: its mean, the share that was right (Wilson), and how many."""

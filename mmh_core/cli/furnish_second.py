@@ -94,6 +94,7 @@ def second_stages(inspection: Inspection) -> dict[str, Callable[[Furnishing], No
     return {
         **STAGES,
         "calibration": lambda at: _calibration(at, inspection),
+        "cause": lambda at: _cause(at, inspection),
         "figures": lambda at: _figures(at, inspection),
         "images": _images,
         "mitigation": _mitigation,
@@ -117,15 +118,35 @@ def _calibration(at: Furnishing, inspection: Inspection) -> None:
     )
 
 
+def _cause(at: Furnishing, inspection: Inspection) -> None:
+    """Keep the calibration of the cause, over all networks that are finished."""
+    from mmh_core.studies.detection.network_causes import NetworkCauses
+    from mmh_core.subject.calibration import empty_calibration
+
+    causes = NetworkCauses(inspection)
+    for measurement in causes.measurements():
+        for done, of in measurement.run():
+            typer.echo(f"{measurement.words}: {done} of {of}", err=True)
+    if causes.missing:
+        missing = ", ".join(causes.missing)
+        typer.echo(f"The cause is calibrated without {missing}: not trained yet.", err=True)
+    at.keep(replace(empty_calibration(at.model), cause=causes.calibration()))
+
+
 def _figures(at: Furnishing, inspection: Inspection) -> None:
     """Write the figures of the check into the card; what is measured is not measured again."""
     from mmh_core.cli.tables import check_table, plain
     from mmh_core.pocket.furnish import add_to_card
     from mmh_core.pocket.second.check import check_second
+    from mmh_core.studies.detection.network_causes import NetworkCauses
 
     shop = inspection.shop
     steps = check_second(
-        shop.config, shop.work, device=device_of(at.device), counts=inspection.counts
+        shop.config,
+        shop.work,
+        device=device_of(at.device),
+        counts=inspection.counts,
+        cause=NetworkCauses,
     )
     figures = followed(steps)
     add_to_card(at.folder, {"figures": plain(figures.rows)})

@@ -42,11 +42,14 @@ def check_second_world(
     """Print every demand on the second world beside its bar; exit 1 when one is short."""
     from mmh_core.pocket.second.check import check_second
     from mmh_core.pocket.second.plan import SecondConfig
+    from mmh_core.studies.detection.network_causes import NetworkCauses
 
     if minutes is not None and not 0 <= minutes < math.inf:
         raise MMHError(f"minutes must be a number from 0, got {minutes!r}.")
     place = device_of(device)
-    result = followed(check_second(SecondConfig(), work, device=place, minutes=minutes))
+    result = followed(
+        check_second(SecondConfig(), work, device=place, minutes=minutes, cause=NetworkCauses)
+    )
     typer.echo(check_table(result, ".4g"))
     if json_file is not None:
         write_json({"figures": result.rows}, json_file)

@@ -20,7 +20,7 @@ from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption
 from mmh_core.pocket.second.finish import draw_all
 from mmh_core.pocket.second.generated import ImageCounts
 from mmh_core.pocket.second.images import open_images
-from mmh_core.pocket.second.inspection import Inspection
+from mmh_core.pocket.second.inspection import FurtherFigures, Inspection
 from mmh_core.pocket.second.network_figures import network_rows, part_rows
 from mmh_core.pocket.second.plan import (
     ALL_MINUTES,
@@ -48,17 +48,20 @@ def check_second(
     device: torch.device,
     minutes: float | None = None,
     counts: ImageCounts | None = None,
+    cause: Callable[[Inspection], FurtherFigures] | None = None,
 ) -> Iterator[Progress[Check]]:
     """Check the world, and what is built of it in `work`; every progress has the rows so far.
 
     What the networks show is measured item by item and kept in `work`; after `minutes` the check
     stops measuring, prints what there is, and the next one goes on behind it.
+    `cause` measures the cause of copies.
     """
     shop = Workshop(config, work, device)
     rows: list[Row] = []
     inspection = Inspection(shop, counts)
     yield Progress(0.0, "Measuring networks", Check(()))
-    for words, done, of in inspection.run(minutes):
+    causes = None if cause is None else cause(inspection)
+    for words, done, of in inspection.run(minutes, causes):
         yield Progress(0.0, f"{words}: {done:,} of {of:,}", Check(()))
     parts: dict[str, Callable[[], list[Row]]] = {
         "Classifying captions by their words": lambda: text_rows(shop.tables),
@@ -69,7 +72,7 @@ def check_second(
         "Checking descriptor and CLIP": lambda: part_rows(
             shop, held_out_images(shop.tables, _HELD_OUT)
         ),
-        "Counting what networks show": lambda: network_rows(inspection),
+        "Counting what networks show": lambda: network_rows(inspection, causes),
     }
     for number, (words, measure) in enumerate(parts.items()):
         yield Progress(number / len(parts), words, Check(tuple(rows)))

@@ -7,12 +7,15 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import torch
 
 from mmh_core.pocket.calibration import LidScale
+from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.dimensions import (
     GeneratedSides,
     caption_lids,
@@ -50,6 +53,16 @@ _SCALE_SEED = 700_000_000
 _COMPARED = 32
 
 
+class FurtherFigures(Protocol):
+    """A demand whose measurement needs more than a pocket has, such as the rule of the cause."""
+
+    def measurements(self) -> Iterator[KeptMeasurement]:
+        """Yield what is measured for it and can be measured by now."""
+
+    def rows(self) -> list[Row]:
+        """Return its rows, without a value where not all is measured."""
+
+
 class Inspection:
     """What a check measures of one build: which items, and what they use.
 
@@ -63,13 +76,17 @@ class Inspection:
         self.networks = [n for n in range(NETWORKS) if shop.finished(f"denoiser-{n}")]
         self._opened: dict[int, TextToImage] = {}
 
-    def run(self, minutes: float | None = None) -> Iterator[tuple[str, int, int]]:
+    def run(
+        self, minutes: float | None = None, further: FurtherFigures | None = None
+    ) -> Iterator[tuple[str, int, int]]:
         """Measure what is left; yield the words of a measurement, items done, of how many.
 
-        Ends after `minutes`; what is measured is kept, and the next run goes on behind it.
+        Ends after `minutes`; what is measured is kept, and the next run goes on behind it. The
+        measurements of `further` come last.
         """
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        for measurement in self.measurements():
+        last = iter(()) if further is None else further.measurements()
+        for measurement in chain(self.measurements(), last):
             for done, of in measurement.run(deadline):
                 yield measurement.words, done, of
 
@@ -100,7 +117,7 @@ class Inspection:
     @cached_property
     def threshold_measurement(self) -> KeptMeasurement:
         """Return the calibration of the copy thresholds."""
-        folder = self._folder("thresholds", ("autoencoder", "descriptor"), self.counts.negatives)
+        folder = self.folder("thresholds", ("autoencoder", "descriptor"), self.counts.negatives)
         words = "Calibrating copy thresholds"
         return KeptMeasurement(words, folder, ("thresholds",), self._thresholds)
 
@@ -109,14 +126,14 @@ class Inspection:
         """Return the choice of the noise scale of LID, by the first network."""
         settings = (self.counts.negatives, self.counts.scale_captions)
         stages = ("descriptor", f"denoiser-{self.networks[0]}")
-        folder = self._folder("scale", stages, settings)
+        folder = self.folder("scale", stages, settings)
         return KeptMeasurement("Choosing the scale of LID", folder, ("scale",), self._scale)
 
     def generated(self, number: int) -> KeptMeasurement:
         """Return the images of one network, with the copy evidence of each."""
         stage = f"denoiser-{number}"
         seeds = self.counts.seeds, self.counts.other_seeds
-        folder = self._folder("images", (stage, "descriptor"), (seeds, self.counts.negatives))
+        folder = self.folder("images", (stage, "descriptor"), (seeds, self.counts.negatives))
         captions = trained_to_generate(self.shop.tables, self.shop.truth())
         captions = captions[: self.counts.captions]
         trained = frozenset(captions)
@@ -139,7 +156,7 @@ class Inspection:
         """Return LID and LID* of held-out images of captions."""
         count = self.counts.held_out
         stages = (f"denoiser-{number}", "descriptor")
-        folder = self._folder("held-out", stages, (count, self._scale_settings))
+        folder = self.folder("held-out", stages, (count, self._scale_settings))
         numbers = lid_captions(self.shop.tables, "test")[: self.counts.captions]
         captions = tuple(map(str, numbers))
 
@@ -153,7 +170,7 @@ class Inspection:
     def opened(self, number: int) -> KeptMeasurement:
         """Return LID and LID* of open images."""
         stages = (f"denoiser-{number}", "descriptor")
-        folder = self._folder("open", stages, self._scale_settings)
+        folder = self.folder("open", stages, self._scale_settings)
 
         def measure(item: str) -> list[Record]:
             tables, log_delta = self.shop.tables, self.scale.log_delta
@@ -169,7 +186,7 @@ class Inspection:
         def measure(item: str) -> list[Record]:
             return bayes_records(self.shop.tables, self.autoencoder, item)
 
-        folder = self._folder("bayes", ("autoencoder",), None)
+        folder = self.folder("bayes", ("autoencoder",), None)
         words = "Sampling perfect denoisers"
         return KeptMeasurement(words, folder, items(self.counts.bayes_images), measure)
 
@@ -180,7 +197,7 @@ class Inspection:
             model = self.network(number)
             return denoising_records(model, self.shop.tables, self.autoencoder, item)
 
-        folder = self._folder("denoising", (f"denoiser-{number}",), None)
+        folder = self.folder("denoising", (f"denoiser-{number}",), None)
         words = f"Denoising open images, network {number}"
         return KeptMeasurement(words, folder, items(self.counts.bayes_images), measure)
 
@@ -287,7 +304,7 @@ class Inspection:
     def _scale_settings(self) -> object:
         return self.counts.negatives, self.counts.scale_captions, self.networks[:1]
 
-    def _folder(self, name: str, stages: Sequence[str], settings: object) -> Path:
+    def folder(self, name: str, stages: Sequence[str], settings: object) -> Path:
         """Return the folder of a measurement: another one for other stages or settings."""
         stamps = [self.shop.stamp(stage) for stage in ("world", *stages)]
         digest = hashlib.sha256(repr((stamps, settings)).encode()).hexdigest()[:12]

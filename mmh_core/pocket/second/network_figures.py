@@ -17,7 +17,7 @@ from mmh_core.pocket.second.dimensions import bias_rows, within_rows
 from mmh_core.pocket.second.extraction import extraction_rows
 from mmh_core.pocket.second.finish import draw_all
 from mmh_core.pocket.second.images import open_images
-from mmh_core.pocket.second.inspection import Inspection
+from mmh_core.pocket.second.inspection import FurtherFigures, Inspection
 from mmh_core.pocket.second.pairs import disagreement_row
 from mmh_core.pocket.second.perfect import fit_rows
 from mmh_core.pocket.second.plan import NETWORKS
@@ -97,8 +97,11 @@ def clip_row(shop: Workshop) -> Row:
     return share(words, hits, 0.8, "least")
 
 
-def network_rows(inspection: Inspection) -> list[Row]:
-    """Return every demand on the denoisers; what is not all measured has no value at its bar."""
+def network_rows(inspection: Inspection, cause: FurtherFigures | None = None) -> list[Row]:
+    """Return every demand on the denoisers; what is not all measured has no value at its bar.
+
+    That of the cause is short where nobody measures it.
+    """
     built = len(inspection.networks)
     rows = [
         Row("denoisers trained on the whole set", float(built), _NONE, _NONE, NETWORKS, "least",
@@ -110,7 +113,8 @@ def network_rows(inspection: Inspection) -> list[Row]:
     rows += extraction_rows(images, captions, complete)
     rows.append(disagreement_row(inspection))
     words = "cause from the training set and the model, balanced accuracy"
-    rows.append(Row(words, _NONE, _NONE, _NONE, 0.9, "least", 0))
+    unmeasured = [Row(words, _NONE, _NONE, _NONE, 0.9, "least", 0)]
+    rows += unmeasured if cause is None else cause.rows()
     rows += scale_rows(inspection)
     if math.isnan(inspection.log_delta):
         nothing = pd.DataFrame()

@@ -54,6 +54,18 @@ class Entries:
             self.texts[part],
         )
 
+    def chosen(self, numbers: NDArray[np.int64]) -> Entries:
+        """Return some of the entries, in the order of their numbers."""
+        return Entries(
+            self.kind[numbers],
+            self.caption[numbers],
+            self.number[numbers],
+            self.weight[numbers],
+            self.rank[numbers],
+            self.small_copies[numbers],
+            tuple(self.texts[number] for number in numbers.tolist()),
+        )
+
     @staticmethod
     def joined(one: Entries, other: Entries) -> Entries:
         """Return the entries of both, in order."""
@@ -89,14 +101,8 @@ class Entries:
 
 def denoiser_entries(tables: Tables, config: SecondConfig) -> Entries:
     """Return the training set of the first denoisers: rows, fresh captions, open images."""
-    rows = tables.rows.iloc[: config.rows]
     texts = tables.captions.text.tolist()
-    images_listed: list[tuple[int, int, int, float, str]] = [
-        (ROW, caption, row, float(copies), texts[caption])
-        for row, (caption, copies) in enumerate(
-            zip(rows.caption.tolist(), rows.copies.tolist(), strict=True)
-        )
-    ]
+    images_listed = _rows_listed(tables, config)
     fresh = tables.captions[tables.captions.role == "fresh"]
     for caption, copies in zip(fresh.id.tolist(), fresh.copies.tolist(), strict=True):
         images = min(config.most_fresh, config.refresh * copies)
@@ -107,6 +113,32 @@ def denoiser_entries(tables: Tables, config: SecondConfig) -> Entries:
     for number, each in enumerate(open_images(tables, 0, config.open)):
         images_listed.append((OPEN, -1, number, weight, each.caption.text))
     return _entries(images_listed, [-1] * len(images_listed), [0] * len(images_listed))
+
+
+def searched_entries(
+    tables: Tables, config: SecondConfig, stage: str
+) -> tuple[Entries, NDArray[np.float64]]:
+    """Return the images of a denoiser's training set that an index can hold, and their copies.
+
+    Fresh and open images are left out: they are drawn anew without end.
+    """
+    listed = _rows_listed(tables, config)
+    rows = _entries(listed, [-1] * len(listed), [0] * len(listed))
+    both = Entries.joined(rows, small_entries(tables))
+    chosen, copies = both.of(stage)
+    return both.chosen(chosen), copies
+
+
+def _rows_listed(tables: Tables, config: SecondConfig) -> list[tuple[int, int, int, float, str]]:
+    """Return the rows of the training table: kind, caption, number, weight and text."""
+    rows = tables.rows.iloc[: config.rows]
+    texts = tables.captions.text.tolist()
+    return [
+        (ROW, caption, row, float(copies), texts[caption])
+        for row, (caption, copies) in enumerate(
+            zip(rows.caption.tolist(), rows.copies.tolist(), strict=True)
+        )
+    ]
 
 
 def small_entries(tables: Tables) -> Entries:
