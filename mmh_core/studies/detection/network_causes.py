@@ -365,4 +365,4 @@ def _median(references: pd.DataFrame) -> Interval:
     if references.empty:
         return Interval(_NONE, _NONE, _NONE)
     means = references.groupby("caption").lid.mean().to_numpy(np.float64)
-    return median_interval(torch.from_numpy(means))
+    return median_interval(torch.tensor(means.tolist(), dtype=torch.float64))
