@@ -163,7 +163,7 @@ class NetworkCauses:
 
     def _folder(self, name: str, stage: str) -> Path:
         counts = self.inspection.counts
-        settings = (self.counts, counts.innocent, counts.scale_captions)
+        settings = (self.counts, counts.negatives, counts.scale_captions)
         return self.inspection.folder(name, ("descriptor", DENOISERS[0], stage), settings)
 
     # --- figures ------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from mmh_core.studies.detection.network_causes import (
 
 CPU = torch.device("cpu")
 CONFIG = replace(TINY, measured=0, rows=300)
-COUNTS = ImageCounts(innocent=2, recognized=4, scale_captions=4, captions=2, bayes_images=0)
+COUNTS = ImageCounts(negatives=2, recognized=4, scale_captions=4, captions=2, bayes_images=0)
 BUILT = ("world", "autoencoder", "clip", "descriptor", "latents", "denoiser-0", "small-100")
 
 
