@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,10 @@ from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
 from mmh_core.pocket.folder import Place
 from mmh_core.text_to_image.components import alphas_cumprod, new_unet
 
+#: The error that is minimized: of the noise, or of the velocity `v = alpha eps - sigma x0`
+#: (Salimans and Ho, arXiv 2202.00512), which is the noise's times `1 / alpha^2`.
+Weighting = Literal["noise", "velocity"]
+
 
 @dataclass(frozen=True)
 class DenoiserConfig:
@@ -23,7 +27,8 @@ class DenoiserConfig:
 
     Half of the steps t are uniform, half normal in log delta around `noise` (in units of the
     latents' spread) with `noise_spread`: where images take shape and LID is estimated. `empty` is
-    the share of captions that are left out, for guidance.
+    the share of captions that are left out, for guidance. The noise's error hardly weighs high
+    noise, where the caption decides which image it becomes; the velocity's does.
     """
 
     fitting: Fitting = field(
@@ -36,6 +41,7 @@ class DenoiserConfig:
     empty: float = 0.1
     noise: float = 0.35
     noise_spread: float = 1.0
+    weighting: Weighting = "noise"
 
     def network(self, side: int, context: int) -> dict[str, Any]:
         """Return UNet2DConditionModel's configuration for latents of this side."""
@@ -114,8 +120,9 @@ def draw_steps(shares: Tensor, count: int, generator: torch.Generator) -> Tensor
 def train_denoiser(
     data: LatentSet, config: DenoiserConfig, place: Place, precision: Precision
 ) -> Iterator[Fitted]:
-    """Train `E |eps - eps_hat(alpha x0 + sigma eps, t, caption)|^2`, one yield a step.
+    """Train `E w(t) |eps - eps_hat(alpha x0 + sigma eps, t, caption)|^2`, one yield a step.
 
+    w is 1, or `1 / alpha^2` where the velocity's error is minimized.
     An image is drawn in proportion to its copies, its caption uniformly among its own. t follows
     `step_shares` and is not weighted back: that gives low noise its share.
     """
@@ -142,6 +149,7 @@ def _loss(
 ) -> Loss:
     alpha, sigma = (root.float() for root in _roots())
     shares, copies = step_shares(config), data.copies.double().cumsum(0)
+    weights = alpha**-2 if config.weighting == "velocity" else torch.ones_like(alpha)
 
     def loss(generator: torch.Generator) -> Tensor:
         batch = config.fitting.batch
@@ -157,7 +165,8 @@ def _loss(
         x_t = alpha[t][:, None, None, None] * x0 + sigma[t][:, None, None, None] * eps
         with computing(device, precision):
             prediction: Tensor = unet(x_t.to(device), t.to(device), context).sample
-        return (prediction.float() - eps.to(device)).square().mean()
+        errors = (prediction.float() - eps.to(device)).square().mean((1, 2, 3))
+        return (weights[t].to(device) * errors).mean()
 
     return loss
 

@@ -119,6 +119,17 @@ def test_the_trained_loss_is_zero_for_the_noise_and_one_for_nothing() -> None:
         assert found == pytest.approx(wanted, abs=0.032 if share < 1 else 1e-4)
 
 
+def test_the_velocitys_error_is_minimized_where_it_is_chosen() -> None:
+    x0 = noise(1)
+    config = replace(CONFIG, fitting=Fitting(3, 4096, 1e-3), weighting="velocity")
+    loss = _loss(Knowing(x0[0], 0.5), latent_set(x0.expand(5, -1, -1, -1)), config, CPU, "float32")
+    # v = alpha eps - sigma x0 and x0 = (x_t - sigma eps) / alpha: an error e of the noise is one
+    # of (alpha + sigma^2 / alpha) e = e / alpha of the velocity.
+    errors = [(math.sqrt(a) + (1 - a) / math.sqrt(a)) ** 2 / 4 for a in table()]
+    wanted = float((step_shares(CONFIG) * torch.tensor(errors)).sum())
+    assert float(loss(torch.Generator().manual_seed(0))) == pytest.approx(wanted, rel=0.02)
+
+
 def test_images_are_drawn_by_their_copies_and_a_tenth_of_captions_left_out() -> None:
     x0 = noise(1)
     copies = [1, 30, 9, 60]

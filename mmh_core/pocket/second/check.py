@@ -25,6 +25,7 @@ from mmh_core.pocket.second.network_figures import network_rows, part_rows
 from mmh_core.pocket.second.plan import (
     ALL_MINUTES,
     STAGE_MINUTES,
+    TWO_CORES,
     SecondConfig,
     planned_minutes,
 )
@@ -222,7 +223,7 @@ def renderer_rows(shop: Workshop) -> list[Row]:
     count = len(minutes)
     return [
         _counted("renderer, open images a second", speed, len(scenes)),
-        Row("longest stage as planned, minutes of one idle core", max(minutes),
+        Row("longest stage as planned, minutes of two idle cores", max(minutes) / TWO_CORES,
             _NONE, _NONE, STAGE_MINUTES, "most", count),
         Row("all stages as planned, two side by side, minutes", sum(minutes) / 2,
             _NONE, _NONE, ALL_MINUTES, "most", count),

@@ -30,8 +30,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
 } | {name: ("latents",) for name in DENOISERS}
 #: Longest stage, and whole build with two stages side by side, in minutes of two idle cores.
 STAGE_MINUTES, ALL_MINUTES = 100, 480
-#: Images of a training step in a second, measured on one core of an EPYC with bfloat16. A second
-#: core adds a third to a stage, so stages side by side on a core each are faster.
+#: A stage alone on two cores is this many times as fast as on one, so the whole build is faster
+#: with two stages side by side, on a core each.
+TWO_CORES = 1.33
+#: Images of a training step in a second, measured on one core of an EPYC with bfloat16.
 IMAGES_PER_SECOND = {"autoencoder": 82.0, "clip": 190.0, "descriptor": 245.0, "denoiser": 250.0}
 #: Images rendered and encoded in a second, and captions whose truth is measured, on one core.
 LATENTS_PER_SECOND, CAPTIONS_PER_SECOND = 150.0, 6.0
@@ -52,7 +54,7 @@ class SecondConfig:
     sizes: Sizes = field(default_factory=Sizes)
     pool: int = 20_000
     open: int = 120_000
-    open_rows: int = 50_000
+    open_rows: int = 30_000
     refresh: int = 8
     most_fresh: int = 512
     vocabulary: int = 3_000
@@ -66,7 +68,9 @@ class SecondConfig:
         default_factory=lambda: DescriptorConfig(Fitting(600, 128, 2e-3, weight_decay=1e-4))
     )
     denoiser: DenoiserConfig = field(
-        default_factory=lambda: DenoiserConfig(Fitting(20_000, 64, 1e-3, warm_up=300))
+        default_factory=lambda: DenoiserConfig(
+            Fitting(30_000, 64, 1e-3, warm_up=300), weighting="velocity"
+        )
     )
     small: Fitting = field(default_factory=lambda: Fitting(8_000, 64, 1e-3, warm_up=300))
     precision: Precision = "bfloat16"
