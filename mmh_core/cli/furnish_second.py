@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mmh_core.cli.furnish import STAGES, Furnishing, run_stages
-from mmh_core.cli.output import check_places, followed
+from mmh_core.cli.output import check_places, followed, run_to_end
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.retrieval.umap_layout import umap_layout_steps
@@ -74,7 +74,7 @@ def run_second(
         written = mark.exists() and mark.read_text().strip() == stamp
         if restart or not written or not (at.folder / "world.json").is_file():
             typer.echo(f"{FOLDER}: begins.")
-            followed(embed_second(shop, at.folder, placed))
+            run_to_end(embed_second(shop, at.folder, placed))
             write_text(mark, f"{stamp}\n")
         else:
             typer.echo(f"{FOLDER}: finished before.")

@@ -79,9 +79,19 @@ def kept_calibration(path: Path) -> Calibration | None:
 def followed(progress: Iterator[Progress[Result | None]]) -> Result:
     """Run long work to its end and return its last result, with progress on standard error.
 
+    Raises MMHError for work without a result.
+    """
+    result = run_to_end(progress)
+    if result is None:
+        raise MMHError("The work gave no result. Report this with the command you ran.")
+    return result
+
+
+def run_to_end(progress: Iterator[Progress[Result | None]]) -> Result | None:
+    """Run long work to its end, with progress on standard error; return its last result, if any.
+
     A terminal shows one line, written over itself; a file gets a line for every new stage and
     every half minute. Messages that differ in numbers or behind a colon only are of one stage.
-    Raises MMHError for work without a result.
     """
     live = sys.stderr.isatty()
     last: Progress[Result | None] | None = None
@@ -98,9 +108,7 @@ def followed(progress: Iterator[Progress[Result | None]]) -> Result:
         # After a failure too: what is said of it stands in a line of its own.
         if live and last is not None:
             sys.stderr.write("\n")
-    if last is None or last.partial is None:
-        raise MMHError("The work gave no result. Report this with the command you ran.")
-    return last.partial
+    return None if last is None else last.partial
 
 
 def write_json(value: object, path: Path | None) -> None:

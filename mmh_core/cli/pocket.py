@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
-from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.cli.output import check_places, followed, run_to_end, write_json
 from mmh_core.cli.pocket_second import (
     build_second,
     check_second_world,
@@ -108,7 +108,7 @@ def build_command(
     sys.stderr.write("Generating the training set\n")
     world = build_world(seed, share=config.share)
     built = followed(build(config, out, work, device=torch_device, world=world))
-    followed(furnish(out, world, card_of(config, built)))
+    run_to_end(furnish(out, world, card_of(config, built)))
     folder = out.resolve()
     for stage in CALIBRATIONS:
         STAGES[stage](Furnishing(folder.parent, work, device, folder.name))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.cli import output as cli_output
-from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.cli.output import check_places, followed, run_to_end, write_json
 from mmh_core.records import MMHError, Progress
 
 #: Seconds at which work yields, and what it says.
@@ -140,3 +140,15 @@ def test_json_is_the_same_printed_and_written_and_holds_no_nan(
     assert capsys.readouterr().out == text
     assert json.loads(text) == {"values": [0.5, None], "limits": [1.0, None]}
     assert text.endswith("}\n")
+
+
+def test_work_without_a_result_is_run_to_its_end_where_none_is_expected() -> None:
+    done: list[int] = []
+
+    def steps() -> Iterator[Progress[None]]:
+        for part in range(3):
+            done.append(part)
+            yield Progress(part / 2, "Writing", None)
+
+    assert run_to_end(steps()) is None and done == [0, 1, 2]
+    assert run_to_end(iter([Progress(1.0, "Finished", 4)])) == 4
