@@ -163,8 +163,9 @@ def mitigation_benchmark(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Table with the columns prompt and label (memorized or normal), and group where "
-            "there is one, such as the dose of duplication."
+            help="Table with the columns prompt and label (memorized or normal, or the published "
+            "types MV, RV, TV, N, VM, TM), group where there is one, and copies, how often each "
+            "image of the prompt stands in the training set, where that is known."
         ),
     ] = None,
     reference: Annotated[

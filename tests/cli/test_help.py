@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mmh_core.cli.app import app
 
 #: Names that mean two things, with how many: a new one is to be named otherwise.
-HOMONYMS = {"--steps": 3, "--width": 2, "--captions": 2}
+HOMONYMS = {"--steps": 3, "--width": 2, "--captions": 2, "--robust": 2}
 
 
 def commands(command: Any = None, name: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
