@@ -34,6 +34,14 @@ class Interval:
     low: float
     high: float
 
+    def words(self) -> str:
+        """Return the figure with the ends of its interval, a dash where it is unknown."""
+        if math.isnan(self.value):
+            return "-"
+        if math.isnan(self.low):
+            return f"{self.value:.3f} (no interval)"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
 
 @dataclass(frozen=True)
 class Separation:
@@ -53,6 +61,16 @@ class Separation:
     tpr_high: float
     positives: int
     negatives: int
+
+    @property
+    def area(self) -> Interval:
+        """Return the area under the ROC curve."""
+        return Interval(self.auc, self.auc_low, self.auc_high)
+
+    @property
+    def strict_rate(self) -> Interval:
+        """Return the true-positive rate at 1 % false positives."""
+        return Interval(self.tpr, self.tpr_low, self.tpr_high)
 
 
 def share_interval(

@@ -12,7 +12,6 @@ import typer
 from mmh_core.cli.benchmark_tables import (
     dose_table,
     fact_table,
-    figure_words,
     group_table,
     network_table,
     published_table,
@@ -26,7 +25,9 @@ from mmh_core.cli.options import (
     IndexFolder,
     IndexImages,
     JsonFile,
+    LabelledTable,
     ModelName,
+    ReferenceTable,
     RunFile,
     Seeds,
     Share,
@@ -36,6 +37,7 @@ from mmh_core.cli.output import (
     check_places,
     followed,
     index_of,
+    labelled_prompts,
     no_calibration,
     opened,
     opened_model,
@@ -55,21 +57,8 @@ if TYPE_CHECKING:
 
 def benchmark(
     model: ModelName = "pocket-sd",
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table with the columns prompt and label (memorized or normal, or the published "
-            "types MV, RV, TV, N, VM, TM), group where there is one, and copies, how often each "
-            "image of the prompt stands in the training set, where that is known."
-        ),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table of reference prompts without labels, where --prompts holds memorized "
-            "ones alone."
-        ),
-    ] = None,
+    prompts: LabelledTable = None,
+    reference: ReferenceTable = None,
     merge: Annotated[
         list[Path] | None,
         typer.Option(
@@ -97,10 +86,7 @@ def benchmark(
     early scan of --calibration, else of the embedded model's own calibration, has a row of its
     own; the early scan is timed beside the published way.
     """
-    from mmh_core.pocket.assets import world_seed
-    from mmh_core.store.table_summary import summarize
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
-    from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.detection.throughput import throughput
     from mmh_core.text_to_image.model_names import home
     from mmh_core.text_to_image.stable_diffusion import check_model
@@ -112,21 +98,12 @@ def benchmark(
         merged(merge, out, json_file)
         return
     numbers = seed_numbers(seeds)
-    if reference is not None and prompts is None:
-        raise MMHError("--reference goes with --prompts, the table of memorized prompts: name it.")
-    if prompts is None:
+    if prompts is None and reference is None:
         check_model(model)
     folder = home(model)
     own = (folder / "world.json").exists()
-    if prompts is not None:
-        for table in (prompts, *([] if reference is None else [reference])):
-            summary = summarize(table, column=column)
-            typer.echo(summary.text(), err=True)
-            summary.check()
-        labelled = read_labelled(prompts, column, reference)
-    elif own:
-        labelled = pocket_labelled(folder, world_seed(folder))
-    else:
+    labelled = labelled_prompts(prompts, reference, column, folder)
+    if labelled is None:
         raise MMHError("This model has no labeled prompts of its own: give a table by --prompts.")
     check_labelled(labelled)
     searched = index_of(index, index_images, embedder)
@@ -283,8 +260,8 @@ def detector_table(run: BenchmarkRun) -> str:
         cells = [
             row.label,
             _cost(row),
-            figure_words(row.all.auc, row.all.auc_low, row.all.auc_high),
-            figure_words(row.all.tpr, row.all.tpr_low, row.all.tpr_high),
+            row.all.area.words(),
+            row.all.strict_rate.words(),
             *(f"{parts[kind].auc:.3f}" for kind in kinds),
         ]
         rows.append(cells)
@@ -303,7 +280,7 @@ def detector_table(run: BenchmarkRun) -> str:
 def cause_table(run: BenchmarkRun) -> str:
     """Return the confusion matrix of the cause as Markdown, or why there is none."""
     from mmh_core.memorization.cause import UNIDENTIFIED
-    from mmh_core.statistics import reliability
+    from mmh_core.statistics import Interval, reliability
 
     cause = run.cause
     if cause is None:
@@ -320,7 +297,7 @@ def cause_table(run: BenchmarkRun) -> str:
             for true in cause.causes
         ],
     )
-    accuracy = figure_words(cause.accuracy, cause.low, cause.high)
+    accuracy = Interval(cause.accuracy, cause.low, cause.high).words()
     words = [f"Balanced accuracy {accuracy}."]
     if len(set(cause.true)) == 1:
         words.append("Only one cause occurs here, so this does not show that causes are told.")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmh_core.formats.markdown import markdown_table
 
 if TYPE_CHECKING:
-    from mmh_core.statistics import Interval
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
-    from mmh_core.studies.detection.figures import Rate, RowFigures
+    from mmh_core.studies.detection.figures import RowFigures
     from mmh_core.studies.detection.network_rows import Networks
 
 
@@ -24,7 +22,7 @@ def rate_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
     heads = [head for share in shares for head in (f"FPR, set at {share}", f"TPR, set at {share}")]
     rows = []
     for row in figures:
-        cells = [_rate(rate) for rates in row.realized for rate in (rates.false, rates.true)]
+        cells = [rate.words() for rates in row.realized for rate in (rates.false, rates.true)]
         settings = labels[row.name].settings or "as published"
         rows.append([labels[row.name].label, *cells, settings])
     return (
@@ -48,11 +46,11 @@ def group_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
         for row in figures:
             group = row.groups[number]
             flagged = [
-                "; ".join(_rate(rate) for rate in pair if rate.among)
+                "; ".join(rate.words() for rate in pair if rate.among)
                 for pair in zip(group.true, group.false, strict=True)
             ]
             counts = [str(group.memorized), str(group.reference)]
-            area = interval(group.area)
+            area = group.area.words()
             rows.append([group.group, labels[row.name], *counts, area, group.against, *flagged])
     return (
         f"{markdown_table(heads, rows)}\n\n"
@@ -75,9 +73,9 @@ def fact_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
     rows = []
     for row in figures:
         parts = (row.by_fact, row.within_memorized)
-        cells = ["-" if part is None else interval(part.area) for part in parts]
+        cells = ["-" if part is None else part.area.words() for part in parts]
         all_ = labels[row.name].all
-        by_caption = figure_words(all_.auc, all_.auc_low, all_.auc_high)
+        by_caption = all_.area.words()
         rows.append([labels[row.name].label, by_caption, *cells])
     within = next(row.within_memorized for row in figures if row.within_memorized is not None)
     return (
@@ -110,7 +108,7 @@ def dose_table(run: BenchmarkRun) -> str:
         for copies in doses:
             here = [levels.get((measure, series, copies)) for measure in measures]
             counts = max(level.prompts for level in here if level is not None)
-            cells = ["-" if level is None else interval(level.response) for level in here]
+            cells = ["-" if level is None else level.response.words() for level in here]
             rows.append([series, str(copies), str(counts), *cells])
     return (
         f"{markdown_table(['repeated as', 'copies k', 'prompts', *measures], rows)}\n\n"
@@ -133,8 +131,8 @@ def published_table(run: BenchmarkRun) -> str:
         cells = ["not run", "not run"]
         if row is not None:
             cells = [
-                figure_words(row.all.auc, row.all.auc_low, row.all.auc_high),
-                figure_words(row.all.tpr, row.all.tpr_low, row.all.tpr_high),
+                row.all.area.words(),
+                row.all.strict_rate.words(),
             ]
         tpr = "-" if figure.tpr is None else f"{figure.tpr:.3f}"
         cells += [f"{figure.auc:g}", tpr, str(figure.seeds), figure.source]
@@ -155,31 +153,11 @@ def network_table(networks: Networks) -> str:
     heads += ["FPR, set at 1 %", "TPR, set at 1 %", "AUC by fact within memorized captions"]
     cells = []
     for row in rows:
-        parts = [interval(part) for part in (row.false, row.true, row.within)]
+        parts = [part.words() for part in (row.false, row.true, row.within)]
         ends = f"{row.lowest:.3f} to {row.highest:.3f}"
-        cells.append([row.label, interval(row.auc), f"{row.spread:.3f}", ends, *parts])
+        cells.append([row.label, row.auc.words(), f"{row.spread:.3f}", ends, *parts])
     return (
         f"{markdown_table(['detector', *heads], cells)}\n\nMeans over {len(networks.files)} "
         f"networks ({', '.join(networks.files)}) with 95 % intervals over networks, on the same "
         "prompts and seeds."
     )
-
-
-def interval(area: Interval) -> str:
-    """Return a figure with its interval, a dash where there is none."""
-    return figure_words(area.value, area.low, area.high)
-
-
-def figure_words(value: float, low: float, high: float) -> str:
-    """Return a figure with the ends of its interval, a dash where there is none."""
-    if math.isnan(value):
-        return "-"
-    if math.isnan(low):
-        return f"{value:.3f} (no interval)"
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _rate(rate: Rate) -> str:
-    if not rate.among:
-        return "-"
-    return f"{rate.count}/{rate.among} ({rate.low:.3f} to {rate.high:.3f})"

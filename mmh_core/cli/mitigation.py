@@ -17,8 +17,10 @@ from mmh_core.cli.options import (
     IndexImages,
     JsonFile,
     KeepFile,
+    LabelledTable,
     ModelName,
     OutFolder,
+    ReferenceTable,
     Seeds,
     Windows,
     WorkFolder,
@@ -27,6 +29,7 @@ from mmh_core.cli.output import (
     check_places,
     followed,
     index_of,
+    labelled_prompts,
     opened,
     seed_numbers,
     warn_not_whole,
@@ -160,21 +163,8 @@ def mitigation_benchmark(
     resume: Annotated[bool, typer.Option(help="Resume from the work folder.")] = False,
     work: WorkFolder = Path(".mmh/mitigation-benchmark"),
     model: ModelName = "pocket-sd",
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table with the columns prompt and label (memorized or normal, or the published "
-            "types MV, RV, TV, N, VM, TM), group where there is one, and copies, how often each "
-            "image of the prompt stands in the training set, where that is known."
-        ),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table of reference prompts without labels, where --prompts holds memorized "
-            "ones alone."
-        ),
-    ] = None,
+    prompts: LabelledTable = None,
+    reference: ReferenceTable = None,
     column: Column = "",
     index: IndexFolder = None,
     index_images: IndexImages = None,
@@ -189,9 +179,6 @@ def mitigation_benchmark(
     its own; another one needs a table of them by --prompts, and an index of its training images.
     """
     from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
-    from mmh_core.pocket.assets import world_seed
-    from mmh_core.store.table_summary import summarize
-    from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark
     from mmh_core.studies.mitigation.benchmark_run import BenchmarkInputs
     from mmh_core.studies.mitigation.captions import (
@@ -206,19 +193,10 @@ def mitigation_benchmark(
         raise MMHError(f"{captions} captions: ask for at least one.")
     if robust < 0:
         raise MMHError(f"{robust} captions to bring back copies of: give 0 or more.")
-    if reference is not None and prompts is None:
-        raise MMHError("--reference goes with --prompts, the table of memorized prompts: name it.")
     folder = _folder(model)
     own = (folder / "world.json").exists()
-    if prompts is not None:
-        for table in (prompts, *([] if reference is None else [reference])):
-            summary = summarize(table, column=column)
-            typer.echo(summary.text(), err=True)
-            summary.check()
-        labelled = read_labelled(prompts, column, reference)
-    elif own:
-        labelled = pocket_labelled(folder, world_seed(folder))
-    else:
+    labelled = labelled_prompts(prompts, reference, column, folder)
+    if labelled is None:
         raise MMHError(
             "This model has no captions of its own whose training images are known: give a table "
             "of labelled prompts by --prompts, or compare single prompts by `mitigate`."

@@ -86,6 +86,23 @@ IndexFolder = Annotated[
         "--index", metavar="FOLDER", help=f"Search this index that `{PROGRAM} index` built."
     ),
 ]
+LabelledTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts",
+        help="Table with the columns prompt and label (memorized or normal, or the published "
+        "types MV, RV, TV, N, VM, TM), group where there is one, and copies, how often each "
+        "image of the prompt stands in the training set, where that is known.",
+    ),
+]
+ReferenceTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="Table of reference prompts without labels, where --prompts holds memorized ones "
+        "alone.",
+    ),
+]
 IndexImages = Annotated[
     Path | None,
     typer.Option(

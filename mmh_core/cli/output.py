@@ -18,7 +18,7 @@ import typer
 from mmh_core.cli.tables import plain
 from mmh_core.files import check_replaceable, write_text
 from mmh_core.installation import PROGRAM, app_folder, is_installed
-from mmh_core.records import MMHError, Progress
+from mmh_core.records import LabelledPrompt, MMHError, Progress
 
 if TYPE_CHECKING:
     from mmh_core.subject.calibration import Calibration
@@ -220,3 +220,30 @@ def no_calibration(model: str, named: Path | None, command: str, of_what: str = 
         f"{where} no calibration{of_what}: make one with `{PROGRAM} {command} --model "
         f"{shlex.quote(model)} --out {out}`, then name it by --calibration."
     )
+
+
+def labelled_prompts(
+    prompts: Path | None, reference: Path | None, column: str, folder: Path
+) -> tuple[LabelledPrompt, ...] | None:
+    """Return the prompts of tables with labels, else those of the embedded model in `folder`.
+
+    What is left out of the tables is said on standard error. None without tables for a model that
+    has no labelled prompts. Errors: MMHError for tables that cannot be read, and for a table of
+    reference prompts alone.
+    """
+    from mmh_core.pocket.assets import world_seed
+    from mmh_core.store.table_summary import summarize
+    from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
+
+    if prompts is None:
+        if reference is not None:
+            raise MMHError(
+                "--reference goes with --prompts, the table of memorized prompts: name it."
+            )
+        own = (folder / "world.json").exists()
+        return pocket_labelled(folder, world_seed(folder)) if own else None
+    for table in (prompts, *([] if reference is None else [reference])):
+        summary = summarize(table, column=column)
+        typer.echo(summary.text(), err=True)
+        summary.check()
+    return read_labelled(prompts, column, reference)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.plots import theme
-from mmh_core.statistics import Interval, area_under_curve, roc_points
+from mmh_core.statistics import area_under_curve, roc_points
 from mmh_core.statistics import reliability as reliability_bins
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 from mmh_core.studies.detection.figures import group_sides
@@ -31,11 +31,7 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
 
     Of equal ones the cheapest is the best.
     """
-
-    def merit(row: DetectorRow) -> tuple[float, float, float]:
-        return row.all.auc, row.all.tpr, -row.nfe - row.generation
-
-    order = sorted(rows, key=merit)
+    order = sorted(rows, key=lambda row: row.merit)
     labels = [theme.letters(row.label) for row in order]
     best = order[-1] if order else None
     figure = theme.base(
@@ -50,14 +46,14 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
             "diamond",
             theme.SECOND,
             -0.17,
-            [Interval(row.all.tpr, row.all.tpr_low, row.all.tpr_high) for row in order],
+            [row.all.strict_rate for row in order],
         ),
         (
             "AUC",
             "circle",
             theme.ACCENT,
             0.17,
-            [Interval(row.all.auc, row.all.auc_low, row.all.auc_high) for row in order],
+            [row.all.area for row in order],
         ),
     ):
         figure.add_trace(

@@ -11,7 +11,7 @@ from mmh_core.plots import theme
 from mmh_core.statistics import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.doses import EXACT, EXTRACTION, DoseCurve
-from mmh_core.studies.detection.figures import Rate, RowFigures, group_figures
+from mmh_core.studies.detection.figures import RowFigures, group_figures
 
 #: How far the marks of two rows stand apart, so that neither hides the other.
 _LIFT = 0.17
@@ -44,7 +44,7 @@ def group_areas(run: BenchmarkRun, row: DetectorRow, text: DetectorRow | None) -
             color=theme.NEUTRAL if text_only else theme.ACCENT,
             hover=[f"{group.group}, against {group.against}" for group in counted[::-1]],
         )
-    _upright(figure, 0.5)
+    theme.upright(figure, 0.5)
     figure.update_xaxes(theme.axis("AUC; dashed: chance", range=[-0.02, 1.02]))
     _named_rows(figure, names)
     return figure
@@ -75,7 +75,7 @@ def fixed_thresholds(
     _dots(
         figure,
         f"{side} prompts flagged",
-        [_interval(rate) for rate in rates],
+        [rate.share for rate in rates],
         list(range(len(rates))),
         symbol="diamond" if memorized else "circle",
         color=theme.SECOND if memorized else theme.ACCENT,
@@ -84,7 +84,7 @@ def fixed_thresholds(
     )
     top = 1.02
     if not memorized:
-        _upright(figure, share)
+        theme.upright(figure, share)
         highest = [rate.high for rate in rates if math.isfinite(rate.high)]
         top = min(1.02, 1.05 * max([share, *highest]))
     figure.update_xaxes(theme.axis("", range=[-0.02 * top, top], tickformat=".0%"))
@@ -191,16 +191,6 @@ def _dots(
             hovertemplate=f"%{{x:{'.1%' if percent else '.3f'}}}, %{{text}}<extra></extra>",
         )
     )
-
-
-def _interval(rate: Rate) -> Interval:
-    share = rate.count / rate.among if rate.among else math.nan
-    return Interval(share, rate.low, rate.high)
-
-
-def _upright(figure: go.Figure, x: float) -> None:
-    line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
-    figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line=line)
 
 
 def _named_rows(figure: go.Figure, names: Sequence[str]) -> None:

@@ -195,13 +195,14 @@ def label(figure: go.Figure, text: str, **placement: object) -> None:
     figure.add_annotation(style | placement)
 
 
-def upright(figure: go.Figure, x: float, name: str) -> None:
-    """Draw a dashed line at `x` from bottom to top and write its name above it."""
+def upright(figure: go.Figure, x: float, name: str = "") -> None:
+    """Draw a dashed line at `x` from bottom to top and write its name, if any, above it."""
     if math.isnan(x):
         return
     line = {"color": NEUTRAL, "dash": "dash", "width": 1.3}
     figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line=line)
-    label(figure, name, x=x, y=1, yref="paper", yanchor="bottom", xanchor="center")
+    if name:
+        label(figure, name, x=x, y=1, yref="paper", yanchor="bottom", xanchor="center")
 
 
 def diagonal(figure: go.Figure, end: float = 1.0) -> None:

@@ -7,9 +7,8 @@ from typing import Literal
 
 import streamlit as st
 
-from mmh_core.statistics import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
-from mmh_core.studies.detection.figures import Rate, RowFigures
+from mmh_core.studies.detection.figures import RowFigures
 from views.widgets import layout
 
 
@@ -25,10 +24,10 @@ def figures(run: BenchmarkRun, counted: Sequence[RowFigures]) -> None:
                     "Detector": labels[row.name],
                     "Memorized": group.memorized,
                     "Reference": group.reference,
-                    "AUC": _interval(group.area),
+                    "AUC": group.area.words(),
                     "Against": group.against,
                     **{
-                        f"Flagged, set at {share}": "; ".join(_rate(r) for r in pair if r.among)
+                        f"Flagged, set at {share}": "; ".join(r.words() for r in pair if r.among)
                         for share, pair in zip(
                             shares, zip(group.true, group.false, strict=True), strict=True
                         )
@@ -55,15 +54,11 @@ def figures(run: BenchmarkRun, counted: Sequence[RowFigures]) -> None:
                 [
                     {
                         "Detector": labels[row.name],
-                        "AUC by caption": _interval(
-                            Interval(all_.auc, all_.auc_low, all_.auc_high)
-                        ),
-                        "AUC by image": "-"
-                        if row.by_fact is None
-                        else _interval(row.by_fact.area),
+                        "AUC by caption": all_.area.words(),
+                        "AUC by image": "-" if row.by_fact is None else row.by_fact.area.words(),
                         "AUC by image, memorized captions only": "-"
                         if row.within_memorized is None
-                        else _interval(row.within_memorized.area),
+                        else row.within_memorized.area.words(),
                     }
                     for row in counted
                     for all_ in (areas[row.name],)
@@ -78,7 +73,7 @@ def figures(run: BenchmarkRun, counted: Sequence[RowFigures]) -> None:
                         "Copies k": level.copies,
                         "Prompts": level.prompts,
                         "Figure": curve.measure,
-                        "Mean": _interval(level.response),
+                        "Mean": level.response.words(),
                     }
                     for curve in run.doses
                     for level in curve.levels
@@ -100,12 +95,12 @@ def networks(run: BenchmarkRun) -> None:
         [
             {
                 "Detector": row.label,
-                "AUC, mean": _interval(row.auc),
+                "AUC, mean": row.auc.words(),
                 "Standard deviation": f"{row.spread:.3f}",
                 "Lowest to highest": f"{row.lowest:.3f} to {row.highest:.3f}",
-                "FPR, set at 1 %": _interval(row.false),
-                "TPR, set at 1 %": _interval(row.true),
-                "AUC by image, memorized captions only": _interval(row.within),
+                "FPR, set at 1 %": row.false.words(),
+                "TPR, set at 1 %": row.true.words(),
+                "AUC by image, memorized captions only": row.within.words(),
             }
             for row in run.networks.rows
         ]
@@ -116,15 +111,3 @@ def _table(
     rows: Sequence[dict[str, object]], height: int | Literal["content"] = "content"
 ) -> None:
     st.dataframe(rows, hide_index=True, height=height)
-
-
-def _interval(figure: Interval) -> str:
-    if figure.value != figure.value:
-        return "-"
-    if figure.low != figure.low:
-        return f"{figure.value:.3f} (no interval)"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
-
-
-def _rate(rate: Rate) -> str:
-    return f"{rate.count}/{rate.among} ({rate.low:.3f} to {rate.high:.3f})"

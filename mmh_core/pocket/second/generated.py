@@ -16,7 +16,7 @@ from mmh_core.pocket.paint import SIDE
 from mmh_core.pocket.second.kept import Record
 from mmh_core.pocket.second.searched import SearchedRows
 from mmh_core.pocket.second.tables import Tables
-from mmh_core.pocket.second.truth import WIDE
+from mmh_core.pocket.second.truth import wide_captions
 from mmh_core.pocket.trials import generate_trials
 from mmh_core.retrieval.copy_evidence import COPIES, copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
@@ -65,7 +65,7 @@ def trained_to_generate(tables: Tables, truth: pd.DataFrame) -> list[int]:
     stopped has measured some captions of every dose.
     """
     captions = tables.captions
-    wide = set(truth[truth.lid >= WIDE].caption)
+    wide = wide_captions(truth)
     trained = captions[(captions.group == "trained") & captions.id.isin(wide)]
     dosed = trained.role.isin(("exact", "near", "template"))
     numbers = trained[dosed | (trained.split == "test")].id.to_numpy()

@@ -42,7 +42,7 @@ from mmh_core.pocket.second.searched import (
     thresholds_of,
 )
 from mmh_core.pocket.second.training import Workshop
-from mmh_core.pocket.second.truth import WIDE
+from mmh_core.pocket.second.truth import wide_captions
 from mmh_core.pocket.trials import Trials, generate_trials
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
@@ -278,7 +278,7 @@ class Inspection:
         Of the calibration half, one image of each caption.
         """
         captions, truth = self.shop.tables.captions, self.shop.truth()
-        wide = captions.id.isin(truth[truth.lid >= WIDE].caption)
+        wide = captions.id.isin(wide_captions(truth))
         duplicated = (captions.repeated == "yes") & (captions.split == "calibration") & wide
         most = self.counts.scale_captions // 2
         copies = self._trials(model, captions[duplicated].id.tolist()[:most])

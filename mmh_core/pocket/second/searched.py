@@ -22,7 +22,7 @@ from mmh_core.pocket.second.finish import draw_all
 from mmh_core.pocket.second.images import held_out_scene, row_images
 from mmh_core.pocket.second.kept import Record
 from mmh_core.pocket.second.training import Workshop
-from mmh_core.pocket.second.truth import COPY_RMS, WIDE
+from mmh_core.pocket.second.truth import COPY_RMS, wide_captions
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
@@ -126,8 +126,7 @@ def negative_captions(shop: Workshop) -> list[int]:
     """
     captions = shop.tables.captions
     uncopied = (captions.group == "held-out") | captions.role.isin(("unique", "fresh"))
-    truth = shop.truth()
-    wide = set(truth[truth.lid >= WIDE].caption)
+    wide = wide_captions(shop.truth())
     chosen = captions[uncopied & (captions.split == "calibration")].id
     return [int(number) for number in chosen if number in wide]
 

@@ -28,6 +28,11 @@ LID_IMAGES, CHANCE_IMAGES = 3, 24
 WIDE = 5.0
 
 
+def wide_captions(truth: pd.DataFrame) -> set[int]:
+    """Return the ids of the captions whose measured LID* is wide."""
+    return set(truth[truth.lid >= WIDE].caption)
+
+
 def singular_values(scene: Scene, free: Sequence[str]) -> np.ndarray:
     """Return the singular values, falling, of the Jacobian of painter and finish over sqrt(D)."""
     return values_of_slopes(scene, free, parameters(scene.painter), render)

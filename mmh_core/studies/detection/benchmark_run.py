@@ -47,6 +47,11 @@ class DetectorRow:
     images: Tensor | None = None
     settings: str = ""
 
+    @property
+    def merit(self) -> tuple[float, float, float]:
+        """Return what orders detectors: the area, then the strict rate, then how cheap it is."""
+        return self.all.auc, self.all.tpr, -self.nfe - self.generation
+
 
 @dataclass(frozen=True)
 class CombinedRow:

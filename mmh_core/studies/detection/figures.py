@@ -5,6 +5,7 @@ All are counted from the scores that a run keeps, so none can disagree with anot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,18 @@ class Rate:
     among: int
     low: float
     high: float
+
+    @property
+    def share(self) -> Interval:
+        """Return the share with its interval, NaN where there is no prompt."""
+        value = self.count / self.among if self.among else math.nan
+        return Interval(value, self.low, self.high)
+
+    def words(self) -> str:
+        """Return the count of how many, with the interval of the share; a dash for no prompt."""
+        if not self.among:
+            return "-"
+        return f"{self.count}/{self.among} ({self.low:.3f} to {self.high:.3f})"
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,12 @@ def findings(run: BenchmarkRun, figures: Sequence[RowFigures]) -> tuple[str, ...
 
 def best_row(rows: Sequence[DetectorRow]) -> DetectorRow:
     """Return the row with the largest area, then strict rate, then the cheapest one."""
-    return max(rows, key=lambda row: (row.all.auc, row.all.tpr, -row.nfe - row.generation))
+    return max(rows, key=lambda row: row.merit)
 
 
 def _areas(run: BenchmarkRun, best: DetectorRow) -> str:
     counted = best.all
-    area = Interval(counted.auc, counted.auc_low, counted.auc_high)
+    area = counted.area
     sentence = (
         f"Of {len(run.of_model)} detectors, {best.label} has the largest area under the ROC curve "
         f"(AUC) on the {counted.positives} memorized and {counted.negatives} reference prompts of "
@@ -48,8 +48,7 @@ def _areas(run: BenchmarkRun, best: DetectorRow) -> str:
     )
     if not run.text:
         return f"{sentence}; text alone was not measured, so how much the words give away is open."
-    words = best_row(run.text).all
-    text = Interval(words.auc, words.auc_low, words.auc_high)
+    text = best_row(run.text).all.area
     return (
         f"{sentence}; text alone, which sees no model, has {_with_interval(text)}, and "
         f"{_compared(area, text)}."

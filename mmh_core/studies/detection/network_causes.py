@@ -38,7 +38,7 @@ from mmh_core.pocket.second.kept import KeptMeasurement, Record
 from mmh_core.pocket.second.networks import open_network
 from mmh_core.pocket.second.plan import DENOISERS, SMALL_STAGES
 from mmh_core.pocket.second.sets import ROW, draw_entries, searched_entries
-from mmh_core.pocket.second.truth import WIDE
+from mmh_core.pocket.second.truth import wide_captions
 from mmh_core.records import LabelledPrompt
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import build_index
@@ -256,7 +256,7 @@ def caption_groups(inspection: Inspection, stage: str, most: int) -> dict[str, l
     Those whose images differ widely, so that a copy is no chance; in an order that is random.
     """
     captions, truth = inspection.shop.tables.captions, inspection.shop.truth()
-    wide = captions[captions.id.isin(truth[truth.lid >= WIDE].caption)]
+    wide = captions[captions.id.isin(wide_captions(truth))]
     groups: dict[str, pd.DataFrame]
     if stage == DENOISERS[0]:
         inside = inspection.shop.tables.rows.caption.iloc[: inspection.shop.config.rows]
@@ -291,7 +291,7 @@ def reference_captions(inspection: Inspection, most: int) -> tuple[str, ...]:
     Held out, or with images drawn anew for every row.
     """
     captions, truth = inspection.shop.tables.captions, inspection.shop.truth()
-    wide = captions.id.isin(truth[truth.lid >= WIDE].caption)
+    wide = captions.id.isin(wide_captions(truth))
     apart = (captions.group == "held-out") | (captions.role == "fresh")
     chosen = captions[wide & apart & (captions.split == "calibration")].id.to_numpy()
     rng = np.random.default_rng([inspection.shop.tables.seed, 34])

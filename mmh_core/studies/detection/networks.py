@@ -122,14 +122,11 @@ def _figures(run: BenchmarkRun, row: DetectorRow) -> dict[str, float]:
     """Return the figures of a row of which the mean is taken, NaN where one is unknown."""
     (strict,) = realized(run, row, (STRICT,))
     within = fact_figures(run, row, memorized_only=True)
-    rates = {"true": strict.true, "false": strict.false}
     return {
         "auc": row.all.auc,
         "within": math.nan if within is None else within.area.value,
-        **{
-            name: rate.count / rate.among if rate.among else math.nan
-            for name, rate in rates.items()
-        },
+        "true": strict.true.share.value,
+        "false": strict.false.share.value,
     }
 
 

@@ -130,11 +130,7 @@ def robustness(
         by_text[0],
         torch.full((rows, len(config.seeds)), math.nan),
     )
-    for share, target, attacked in _attacked(comparison_of(config, subject)):
-        if attacked is not None:
-            record = replace(record, target=target, by_attack=attacked)
-        yield 1 - _ATTACK + 0.999 * _ATTACK * share, None
-    yield 1.0, record
+    yield from _with_attack(record, comparison_of(config, subject), 1 - _ATTACK)
 
 
 def control(
@@ -161,10 +157,17 @@ def control(
         torch.empty(rows, 0),
         torch.full((rows, len(config.seeds)), math.nan),
     )
-    for share, target, attacked in _attacked(comparison_of(config, subject), memorized=False):
+    yield from _with_attack(record, comparison_of(config, subject), 0.0, memorized=False)
+
+
+def _with_attack(
+    record: Robustness, comparison: Comparison, before: float, *, memorized: bool = True
+) -> Iterator[tuple[float, Robustness | None]]:
+    """Attack every mitigation; yield the share done, `before` at first, and the record at last."""
+    for share, target, attacked in _attacked(comparison, memorized=memorized):
         if attacked is not None:
             record = replace(record, target=target, by_attack=attacked)
-        yield 0.999 * share, None
+        yield before + 0.999 * (1 - before) * share, None
     yield 1.0, record
 
 

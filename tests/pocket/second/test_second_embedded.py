@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,6 @@ from mmh_core.pocket.second.generated import ImageCounts
 from mmh_core.pocket.second.images import row_images
 from mmh_core.pocket.second.inspection import Inspection
 from mmh_core.pocket.second.plan import TINY, SecondConfig
-from mmh_core.pocket.second.stages import run_stage
 from mmh_core.pocket.second.training import Workshop
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import copy_evidence
@@ -35,6 +33,7 @@ from mmh_core.retrieval.umap_layout import Positions
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_reference_captions
 from mmh_core.studies.images.examples import pocket_examples
 from mmh_core.subject.subject import open_subject
+from tests.pocket.second.tiny_build import tiny_inspection
 
 CPU = torch.device("cpu")
 CONFIG = replace(TINY, measured=0, rows=300)
@@ -46,17 +45,7 @@ BUILT = ("world", "autoencoder", "clip", "descriptor", "latents", "denoiser-0")
 def inspection(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
     """Return the inspection of a tiny build with one denoiser, LID* the free parameters."""
     work = tmp_path_factory.mktemp("build") / "second"
-    shop = Workshop(CONFIG, work, CPU)
-    for stage in BUILT:
-        for _ in run_stage(CONFIG, stage, work, device=CPU):
-            pass
-    captions = shop.tables.captions
-    lines = [
-        json.dumps({"caption": i, "lid": float(free), "chance": 0.0, "stamp": shop.stamp("")})
-        for i, free in zip(captions.id.tolist(), captions.free.tolist(), strict=True)
-    ]
-    (work / "truth.jsonl").write_text("\n".join(lines) + "\n")
-    return Inspection(shop, COUNTS)
+    return tiny_inspection(CONFIG, COUNTS, BUILT, work)
 
 
 def in_two(vectors: NDArray[np.float32]) -> Iterator[Positions | None]:

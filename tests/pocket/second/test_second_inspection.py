@@ -29,6 +29,7 @@ from mmh_core.pocket.second.plan import STAGES, TINY
 from mmh_core.pocket.second.stages import run_stage
 from mmh_core.pocket.second.training import Workshop
 from mmh_core.records import MMHError
+from tests.pocket.second.tiny_build import write_truth
 
 CPU = torch.device("cpu")
 CONFIG = replace(TINY, measured=0, rows=400)
@@ -36,17 +37,6 @@ COUNTS = ImageCounts(
     seeds=2, other_seeds=1, other_captions=1, negatives=2, recognized=8, scale_captions=4,
     held_out=1, open_images=2, bayes_images=0, captions=12,
 )  # fmt: skip
-
-
-def with_truth(work: Path) -> None:
-    """Write a truth for every caption, LID* the number of free parameters."""
-    shop = Workshop(CONFIG, work, CPU)
-    captions = shop.tables.captions
-    lines = [
-        json.dumps({"caption": i, "lid": float(free), "chance": 0.0, "stamp": shop.stamp("")})
-        for i, free in zip(captions.id.tolist(), captions.free.tolist(), strict=True)
-    ]
-    (work / "truth.jsonl").write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not stage.startswith("small") and stage not in ("denoiser-2", "assembly"):
             for _ in run_stage(CONFIG, stage, work, device=CPU):
                 pass
-    with_truth(work)
+    write_truth(Workshop(CONFIG, work, CPU))
     return work
 
 

@@ -15,8 +15,6 @@ from mmh_core.memorization.cause_calibration import CauseCase
 from mmh_core.pocket.second.generated import ImageCounts
 from mmh_core.pocket.second.inspection import Inspection
 from mmh_core.pocket.second.plan import TINY
-from mmh_core.pocket.second.stages import run_stage
-from mmh_core.pocket.second.training import Workshop
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.statistics import Interval, clustered_recall, mean_share_interval
 from mmh_core.studies.detection.network_causes import (
@@ -37,6 +35,7 @@ from mmh_core.studies.detection.network_causes import (
     network_training_set,
     reference_captions,
 )
+from tests.pocket.second.tiny_build import tiny_inspection
 
 CPU = torch.device("cpu")
 CONFIG = replace(TINY, measured=0, rows=300)
@@ -115,17 +114,7 @@ def test_clustered_balanced_accuracy_of_one_group_is_the_mean_of_its_clusters() 
 def inspection(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
     """Return the inspection of a tiny build with the first denoiser and the smallest set."""
     work = tmp_path_factory.mktemp("build") / "second"
-    shop = Workshop(CONFIG, work, CPU)
-    for stage in BUILT:
-        for _ in run_stage(CONFIG, stage, work, device=CPU):
-            pass
-    captions = shop.tables.captions
-    lines = [
-        json.dumps({"caption": i, "lid": float(free), "chance": 0.0, "stamp": shop.stamp("")})
-        for i, free in zip(captions.id.tolist(), captions.free.tolist(), strict=True)
-    ]
-    (work / "truth.jsonl").write_text("\n".join(lines) + "\n")
-    return Inspection(shop, COUNTS)
+    return tiny_inspection(CONFIG, COUNTS, BUILT, work)
 
 
 def test_captions_are_of_the_training_set_of_each_network(inspection: Inspection) -> None:
