@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class Entries:
     `kind` (N,) is one of the four; `caption` (N,) the caption's id, -1 for open ones; `number`
     (N,) the row, the number of the image, or of the open image; `weight` (N,) how often the image
     comes up in one pass; `rank` (N,) the place in the small sets, else -1, and `small_copies`
-    how often it is in the third cell.
+    how often it is in the third cell; `near` (N,) whether it is a near-duplicate.
     """
 
     kind: NDArray[np.int64]
@@ -35,6 +36,7 @@ class Entries:
     weight: NDArray[np.float64]
     rank: NDArray[np.int64]
     small_copies: NDArray[np.int64]
+    near: NDArray[np.bool_]
     texts: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -43,41 +45,25 @@ class Entries:
 
     def part(self, start: int, stop: int) -> Entries:
         """Return a range of the entries."""
-        part = slice(start, stop)
-        return Entries(
-            self.kind[part],
-            self.caption[part],
-            self.number[part],
-            self.weight[part],
-            self.rank[part],
-            self.small_copies[part],
-            self.texts[part],
-        )
+        return self.chosen(np.arange(start, min(stop, len(self))))
 
     def chosen(self, numbers: NDArray[np.int64]) -> Entries:
         """Return some of the entries, in the order of their numbers."""
-        return Entries(
-            self.kind[numbers],
-            self.caption[numbers],
-            self.number[numbers],
-            self.weight[numbers],
-            self.rank[numbers],
-            self.small_copies[numbers],
-            tuple(self.texts[number] for number in numbers.tolist()),
-        )
+        columns = {name: column[numbers] for name, column in self._columns().items()}
+        return Entries(**columns, texts=tuple(self.texts[i] for i in numbers.tolist()))
 
     @staticmethod
     def joined(one: Entries, other: Entries) -> Entries:
         """Return the entries of both, in order."""
-        return Entries(
-            np.concatenate([one.kind, other.kind]),
-            np.concatenate([one.caption, other.caption]),
-            np.concatenate([one.number, other.number]),
-            np.concatenate([one.weight, other.weight]),
-            np.concatenate([one.rank, other.rank]),
-            np.concatenate([one.small_copies, other.small_copies]),
-            one.texts + other.texts,
-        )
+        below = other._columns()
+        columns = {
+            name: np.concatenate([column, below[name]]) for name, column in one._columns().items()
+        }
+        return Entries(**columns, texts=one.texts + other.texts)
+
+    def _columns(self) -> dict[str, Any]:
+        names = (column.name for column in fields(self) if column.name != "texts")
+        return {name: getattr(self, name) for name in names}
 
     def of(self, stage: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return which entries a denoiser is trained on, and how often each is in its set.
@@ -91,7 +77,7 @@ class Entries:
             chosen = np.flatnonzero(~small)
             return chosen, self.weight[chosen]
         if name == "all":
-            chosen = np.flatnonzero(small | ((self.kind == ROW) & (self.weight > 0)))
+            chosen = np.flatnonzero(small | ((self.kind == ROW) & ~self.near))
             return chosen, np.ones(len(chosen))
         count = SMALL_SETS[1] if name == "duplicates" else int(name)
         chosen = np.flatnonzero(small & (self.rank < count))
@@ -99,20 +85,33 @@ class Entries:
         return chosen, copies.astype(np.float64)
 
 
+class _Entry(NamedTuple):
+    """One image, as a row of `Entries`."""
+
+    kind: int
+    caption: int
+    number: int
+    weight: float
+    text: str
+    rank: int = -1
+    small_copies: int = 0
+    near: bool = False
+
+
 def denoiser_entries(tables: Tables, config: SecondConfig) -> Entries:
     """Return the training set of the first denoisers: rows, fresh captions, open images."""
     texts = tables.captions.text.tolist()
-    images_listed = _rows_listed(tables, config)
+    entries = _row_entries(tables, config)
     fresh = tables.captions[tables.captions.role == "fresh"]
     for caption, copies in zip(fresh.id.tolist(), fresh.copies.tolist(), strict=True):
         images = min(config.most_fresh, config.refresh * copies)
-        images_listed += [
-            (FRESH, caption, i, copies / images, texts[caption]) for i in range(images)
+        entries += [
+            _Entry(FRESH, caption, i, copies / images, texts[caption]) for i in range(images)
         ]
     weight = config.open_rows / config.open
     for number, each in enumerate(open_images(tables, 0, config.open)):
-        images_listed.append((OPEN, -1, number, weight, each.caption.text))
-    return _entries(images_listed, [-1] * len(images_listed), [0] * len(images_listed))
+        entries.append(_Entry(OPEN, -1, number, weight, each.caption.text))
+    return _in_columns(entries)
 
 
 def searched_entries(
@@ -122,19 +121,18 @@ def searched_entries(
 
     Fresh and open images are left out: they are drawn anew without end.
     """
-    listed = _rows_listed(tables, config)
-    rows = _entries(listed, [-1] * len(listed), [0] * len(listed))
+    rows = _in_columns(_row_entries(tables, config))
     both = Entries.joined(rows, small_entries(tables))
     chosen, copies = both.of(stage)
     return both.chosen(chosen), copies
 
 
-def _rows_listed(tables: Tables, config: SecondConfig) -> list[tuple[int, int, int, float, str]]:
-    """Return the rows of the training table: kind, caption, number, weight and text."""
-    rows = tables.rows.iloc[: config.rows]
-    texts = tables.captions.text.tolist()
+def _row_entries(tables: Tables, config: SecondConfig) -> list[_Entry]:
+    """Return the rows of the training table."""
+    rows, texts = tables.rows.iloc[: config.rows], tables.captions.text.tolist()
+    near = (tables.captions.role == "near").tolist()
     return [
-        (ROW, caption, row, float(copies), texts[caption])
+        _Entry(ROW, caption, row, float(copies), texts[caption], near=near[caption])
         for row, (caption, copies) in enumerate(
             zip(rows.caption.tolist(), rows.copies.tolist(), strict=True)
         )
@@ -144,21 +142,19 @@ def _rows_listed(tables: Tables, config: SecondConfig) -> list[tuple[int, int, i
 def small_entries(tables: Tables) -> Entries:
     """Return the images of the small sets, in the order of their rank."""
     small = tables.captions[tables.captions.group == "small"].sort_values("small_rank")
-    rows = [
-        (SMALL, int(caption), 0, 1.0, str(text))
-        for caption, text in zip(small.id, small.text, strict=True)
-    ]
-    return _entries(rows, small.small_rank.tolist(), small.small_copies.tolist())
+    columns = (small.id, small.text, small.small_rank, small.small_copies)
+    return _in_columns(
+        [
+            _Entry(SMALL, int(caption), 0, 1.0, str(text), int(rank), int(copies))
+            for caption, text, rank, copies in zip(*columns, strict=True)
+        ]
+    )
 
 
-def _entries(
-    rows: list[tuple[int, int, int, float, str]], rank: list[int], copies: list[int]
-) -> Entries:
-    kind, caption, number, weight, texts = zip(*rows, strict=True)
-    return Entries(
-        np.array(kind), np.array(caption), np.array(number), np.array(weight, np.float64),
-        np.array(rank), np.array(copies), texts,
-    )  # fmt: skip
+def _in_columns(entries: list[_Entry]) -> Entries:
+    columns = dict(zip(_Entry._fields, zip(*entries, strict=True), strict=True))
+    texts = columns.pop("text")
+    return Entries(**{name: np.array(column) for name, column in columns.items()}, texts=texts)
 
 
 def draw_entries(tables: Tables, entries: Entries) -> NDArray[np.uint8]:

@@ -166,6 +166,10 @@ def test_the_first_set_weighs_what_the_tables_say() -> None:
     assert entries.weight.sum() == pytest.approx(total)
     chosen, _ = entries.of("denoiser-1")
     assert len(chosen) == len(entries)
+    rows = shop.tables.rows
+    distinct, copies = entries.of("small-all")
+    assert entries.number[distinct].tolist() == rows.index[rows["transform"] == ""].tolist()
+    assert set(copies) == {1.0}
 
 
 def test_a_shipped_stage_is_finished_and_its_network_is_that_of_the_build(
