@@ -33,7 +33,7 @@ class Named(Protocol):
         """Return the name that its paper gives it, with "variant" where this differs."""
 
     @property
-    def reference(self) -> str:
+    def citation(self) -> str:
         """Return the citation."""
 
     @property

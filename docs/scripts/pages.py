@@ -71,7 +71,7 @@ def detectors_page() -> str:
     ]
     for name, detector in DETECTORS.items():
         blocks.append(
-            f"## {detector.label}\n\n`{name}` · {detector.reference}\n\n{detector.summary}\n\n"
+            f"## {detector.label}\n\n`{name}` · {detector.citation}\n\n{detector.summary}\n\n"
             f"{_text(type(detector))}"
         )
     return "\n\n".join(blocks) + "\n"
@@ -90,7 +90,7 @@ def mitigations_page() -> str:
         strengths = f"Strength: {mitigation.strength_label}"
         strengths += f"; worth trying: {worth}." if worth else "."
         blocks.append(
-            f"## {mitigation.label}\n\n`{name}` · {mitigation.reference}\n\n"
+            f"## {mitigation.label}\n\n`{name}` · {mitigation.citation}\n\n"
             f"{mitigation.summary}\n\n{strengths}\n\n"
             f"{_text(type(mitigation))}"
         )

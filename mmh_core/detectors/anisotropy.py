@@ -31,7 +31,7 @@ class Anisotropy(BranchEstimate):
     summary: ClassVar[str] = (
         "The cosine of the guidance vector and the unconditional prediction at low noise."
     )
-    reference: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
+    citation: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
     needs: ClassVar[Need] = "noise"
 
     def of_branches(self, branches: BranchPredictions) -> Tensor:

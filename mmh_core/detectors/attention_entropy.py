@@ -32,7 +32,7 @@ class AttentionEntropy(OneColumn):
     name: ClassVar[str] = "attention_entropy"
     label: ClassVar[str] = "Attention entropy"
     summary: ClassVar[str] = "The entropy over tokens of the cross-attention at the first step."
-    reference: ClassVar[str] = "Ren et al. 2024, arXiv 2403.11052"
+    citation: ClassVar[str] = "Ren et al. 2024, arXiv 2403.11052"
     needs: ClassVar[Need] = "noise"
 
     @torch.no_grad()

@@ -36,7 +36,7 @@ class DenoisedSpread(OneColumn):
     summary: ClassVar[str] = (
         "Minus the variance of the denoised image over noises at a coarse noise scale."
     )
-    reference: ClassVar[str] = "this project, after Yeats et al. 2025"
+    citation: ClassVar[str] = "this project, after Yeats et al. 2025"
     needs: ClassVar[Need] = "image"
 
     def __post_init__(self) -> None:

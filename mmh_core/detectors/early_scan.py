@@ -33,7 +33,7 @@ class EarlyScan:
     summary: ClassVar[str] = (
         "Guidance norm at high noise plus anisotropy at low noise, on pure noise."
     )
-    reference: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
+    citation: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
     needs: ClassVar[Need] = "noise"
 
     @property

@@ -28,7 +28,7 @@ class GuidanceNorm(BranchEstimate):
     name: ClassVar[str] = "guidance_norm"
     label: ClassVar[str] = "Guidance norm, first step"
     summary: ClassVar[str] = "The length of the guidance vector on pure noise, at the first step."
-    reference: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
+    citation: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
     needs: ClassVar[Need] = "noise"
 
     def of_branches(self, branches: BranchPredictions) -> Tensor:
@@ -49,7 +49,7 @@ class GuidanceTrace(OneColumn):
     summary: ClassVar[str] = (
         "The mean length of the guidance vector over the steps of a generation."
     )
-    reference: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
+    citation: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
     needs: ClassVar[Need] = "trace"
 
     def __post_init__(self) -> None:

@@ -21,10 +21,10 @@ Branch = Literal["conditional", "unconditional", "guided"]
 #: The noise scale of the embedded model's calibration; studies set the model's own.
 LOG_DELTA = math.log(0.34)
 
-REFERENCES: dict[LidEstimator, str] = {
-    "soft_spectral_count": "Ross et al. 2025, arXiv 2411.00113",
-    "flipd": "Ross et al. 2025; Kamkari et al. 2024",
-    "dsm": "Ross et al. 2025; Yeats et al. 2025",
+CITATIONS: dict[LidEstimator, str] = {
+    "soft_spectral_count": "hypothesis: Ross et al. 2025, arXiv 2411.00113; count: this project",
+    "flipd": "hypothesis: Ross et al. 2025; FLIPD: Kamkari et al. 2024",
+    "dsm": "hypothesis: Ross et al. 2025; denoising loss: Yeats et al. 2025",
 }
 #: One word per estimator in names of detectors.
 SHORT: dict[LidEstimator, str] = {"soft_spectral_count": "count", "flipd": "flipd", "dsm": "dsm"}
@@ -62,9 +62,9 @@ class Lid(OneColumn):
         return f"Minus the {self.branch} LID of the model at the generated image."
 
     @property
-    def reference(self) -> str:
+    def citation(self) -> str:
         """Return the citations of hypothesis and estimator."""
-        return REFERENCES[self.estimator]
+        return CITATIONS[self.estimator]
 
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the LID (B, 1)."""

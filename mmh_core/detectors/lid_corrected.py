@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.detectors.lid import LOG_DELTA, REFERENCES, SHORT, Lid, LidEstimator
+from mmh_core.detectors.lid import CITATIONS, LOG_DELTA, SHORT, Lid, LidEstimator
 from mmh_core.detectors.measurement import Measurement, Need, mean_and_deviation, not_fitted
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.text_to_image.model import TextToImage
@@ -44,9 +44,9 @@ class LidCorrected:
         return f"LID, corrected for complexity ({ESTIMATORS[self.estimator].label})"
 
     @property
-    def reference(self) -> str:
+    def citation(self) -> str:
         """Return the citations of hypothesis and estimator."""
-        return REFERENCES[self.estimator]
+        return CITATIONS[self.estimator]
 
     @property
     def estimates(self) -> tuple[Lid, Complexity]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmh_core.detectors.lid import LOG_DELTA, REFERENCES, SHORT, Lid, LidEstimator
+from mmh_core.detectors.lid import CITATIONS, LOG_DELTA, SHORT, Lid, LidEstimator
 from mmh_core.detectors.measurement import Need
 from mmh_core.dimension.estimators import ESTIMATORS
 
@@ -37,9 +37,9 @@ class LidDifference:
         return f"LID, difference ({ESTIMATORS[self.estimator].label})"
 
     @property
-    def reference(self) -> str:
+    def citation(self) -> str:
         """Return the citations of hypothesis and estimator."""
-        return REFERENCES[self.estimator]
+        return CITATIONS[self.estimator]
 
     @property
     def estimates(self) -> tuple[Lid, Lid]:

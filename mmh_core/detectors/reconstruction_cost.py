@@ -35,7 +35,7 @@ class ReconstructionCost(OneColumn):
     summary: ClassVar[str] = (
         "Minus the error of one deterministic step up in noise and back at the image."
     )
-    reference: ClassVar[str] = "Duan et al. 2023, arXiv 2302.01316"
+    citation: ClassVar[str] = "Duan et al. 2023, arXiv 2302.01316"
     needs: ClassVar[Need] = "image"
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ class RegionMap(OneColumn):
     summary: ClassVar[str] = (
         "The mean squared difference of conditional and unconditional score at the last step."
     )
-    reference: ClassVar[str] = "Kim & Lee 2026, arXiv 2605.26756"
+    citation: ClassVar[str] = "Kim & Lee 2026, arXiv 2605.26756"
     needs: ClassVar[Need] = "trace"
 
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:

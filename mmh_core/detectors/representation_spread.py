@@ -33,7 +33,7 @@ class RepresentationSpread(OneColumn):
     summary: ClassVar[str] = (
         "The standard deviation of the middle block's activations at the noised image, no prompt."
     )
-    reference: ClassVar[str] = "Zhang et al. 2026, arXiv 2512.20963"
+    citation: ClassVar[str] = "Zhang et al. 2026, arXiv 2512.20963"
     needs: ClassVar[Need] = "image"
 
     @torch.no_grad()

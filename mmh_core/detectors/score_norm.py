@@ -26,7 +26,7 @@ class ScoreNorm(BranchEstimate):
     name: ClassVar[str] = "score_norm"
     label: ClassVar[str] = "Score norm with the prompt"
     summary: ClassVar[str] = "The length of the conditional prediction on pure noise."
-    reference: ClassVar[str] = "this project"
+    citation: ClassVar[str] = "this project"
     needs: ClassVar[Need] = "noise"
     needs_both: ClassVar[bool] = False
 

@@ -29,7 +29,7 @@ class SeedSimilarity(OneColumn):
     summary: ClassVar[str] = (
         "The mean similarity of an image to those of the prompt's other seeds."
     )
-    reference: ClassVar[str] = "this project"
+    citation: ClassVar[str] = "this project"
     needs: ClassVar[Need] = "image"
 
     @torch.no_grad()

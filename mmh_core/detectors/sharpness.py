@@ -33,7 +33,7 @@ class Sharpness(OneColumn):
     summary: ClassVar[str] = (
         "The difference of the Hessians with and without the prompt along the guidance vector."
     )
-    reference: ClassVar[str] = "Jeon et al. 2025, arXiv 2412.04140"
+    citation: ClassVar[str] = "Jeon et al. 2025, arXiv 2412.04140"
     needs: ClassVar[Need] = "noise"
 
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:

@@ -27,7 +27,7 @@ class Stability:
     summary: ClassVar[str] = (
         "The largest deviation of a step's length from those of reference prompts."
     )
-    reference: ClassVar[str] = "Huang et al. 2026, arXiv 2605.22050"
+    citation: ClassVar[str] = "Huang et al. 2026, arXiv 2605.22050"
     needs: ClassVar[Need] = "trace"
 
     @property

@@ -99,9 +99,9 @@ class ReversedSign:
         return self.detector.label
 
     @property
-    def reference(self) -> str:
+    def citation(self) -> str:
         """Return the citation."""
-        return self.detector.reference
+        return self.detector.citation
 
     @property
     def summary(self) -> str:

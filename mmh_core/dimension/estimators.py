@@ -37,7 +37,7 @@ class EstimatorSpec:
     run: Estimator
     cost: str
     max_dim: int | None
-    reference: str
+    citation: str
 
 
 def window_around(

@@ -48,7 +48,7 @@ class AntiMemorizationGuidance:
         "Steers every step away from the nearest training image; AMG's dissimilarity term alone, "
         "taken as a Newton step on the denoised image."
     )
-    reference: str = "Chen et al. 2024, arXiv 2404.00922"
+    citation: str = "Chen et al. 2024, arXiv 2404.00922"
     strength_label: str = "weight of the correction"
     strengths: tuple[float, ...] = (0.5, 1.0, 2.0)
 

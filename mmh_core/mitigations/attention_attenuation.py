@@ -42,7 +42,7 @@ class AttentionAttenuation:
         "Attenuates attention that concentrates on few tokens, and repels from the original "
         "prompt; the repulsion grows with the guidance scale, which the paper leaves fixed."
     )
-    reference: str = "Zhao et al. 2026 (GUARD), arXiv 2603.00133"
+    citation: str = "Zhao et al. 2026 (GUARD), arXiv 2603.00133"
     strength_label: str = "attenuation (above 1: more repulsion)"
     strengths: tuple[float, ...] = (0.3, 0.7, 1.0, 2.0)
 

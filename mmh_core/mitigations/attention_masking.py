@@ -37,7 +37,7 @@ class AttentionMasking(Mitigation):
     summary: str = (
         "Masks the padding tokens in cross-attention and raises the start token's logit."
     )
-    reference: str = "Ren et al. 2024, arXiv 2403.11052"
+    citation: str = "Ren et al. 2024, arXiv 2403.11052"
     strength_label: str = "factor on the start token's logit"
     strengths: tuple[float, ...] = (1.0, 1.25, 1.5)
 

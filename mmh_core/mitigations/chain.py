@@ -183,7 +183,7 @@ class AutomaticChain:
         "Applies the others in order of cost, searches for copies after each, and stops at the "
         "first that passes."
     )
-    reference: str = "this project"
+    citation: str = "this project"
     strength_label: str = "mitigations tried at most"
     strengths: tuple[float, ...] = (4.0, 8.0, 13.0)
 

@@ -42,7 +42,7 @@ class EmbeddingOptimization:
         "Optimizes the prompt's embedding until the guidance norm of the first step is a quantile "
         "of that of reference prompts."
     )
-    reference: str = "Wen et al. 2024, arXiv 2407.21720"
+    citation: str = "Wen et al. 2024, arXiv 2407.21720"
     strength_label: str = "share of reference prompts to go below"
     strengths: tuple[float, ...] = (0.5, 0.9, 1.0)
 

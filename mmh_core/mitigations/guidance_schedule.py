@@ -24,7 +24,7 @@ from mmh_core.mitigations.interface import (
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
-_REFERENCE = "Jain et al. 2025, arXiv 2411.16738"
+_CITATION = "Jain et al. 2025, arXiv 2411.16738"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class GuidanceSchedule(Mitigation):
     name: str = "static_guidance"
     label: str = "Static transition point"
     summary: str = "Applies no guidance before a fixed transition point."
-    reference: str = _REFERENCE
+    citation: str = _CITATION
     strength_label: str = "share of the time without guidance"
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75)
 
@@ -77,7 +77,7 @@ class DynamicGuidance(Mitigation):
     summary: str = (
         "Applies no guidance before the first local minimum of the guidance norm, image by image."
     )
-    reference: str = _REFERENCE
+    citation: str = _CITATION
     strength_label: str = "share of the time without guidance at most"
     strengths: tuple[float, ...] = (0.5, 0.75, 1.0)
 

@@ -30,7 +30,7 @@ from mmh_core.text_to_image.requests import Request
 
 Delta = Callable[[Tensor], Tensor]
 
-_REFERENCE = "Han et al. 2025, arXiv 2510.08625"
+_CITATION = "Han et al. 2025, arXiv 2510.08625"
 #: The published step of 50, in latents of 4 x 64 x 64 whose noise has the length 128.
 _REACH = 50 / 128
 
@@ -55,7 +55,7 @@ class NoiseAdjustment:
         "Moves the starting noise by finite differences of the guidance vector, and starts "
         "guidance late."
     )
-    reference: str = _REFERENCE
+    citation: str = _CITATION
     strength_label: str = "rounds"
     strengths: tuple[float, ...] = (2.0, 8.0, 16.0)
 
@@ -118,7 +118,7 @@ class NoiseOptimization:
         "Optimizes the starting noise until the guidance norm of the first step is a quantile of "
         "that of reference prompts."
     )
-    reference: str = _REFERENCE
+    citation: str = _CITATION
     strength_label: str = "share of reference prompts to go below"
     strengths: tuple[float, ...] = (0.5, 0.9, 1.0)
 

@@ -49,7 +49,7 @@ class LidGuidedEmbedding:
         "Optimizes the prompt's embedding until the LID of the image is a quantile of that of "
         "reference prompts; LID by the denoising loss where the paper has FLIPD."
     )
-    reference: str = "Ross et al. 2025, arXiv 2411.00113"
+    citation: str = "Ross et al. 2025, arXiv 2411.00113"
     strength_label: str = "share of reference prompts to rise above"
     strengths: tuple[float, ...] = (0.1, 0.5, 0.9)
 

@@ -23,7 +23,7 @@ class NoMitigation(Mitigation):
     name: str = "none"
     label: str = "No mitigation"
     summary: str = "Changes nothing: the baseline of every comparison."
-    reference: str = "baseline"
+    citation: str = "baseline"
     strength_label: str = "nothing to set"
     strengths: tuple[float, ...] = (0.0,)
 

@@ -35,7 +35,7 @@ class PaddingFix(Mitigation):
     name: str = "padding_fix"
     label: str = "Padding zeroing"
     summary: str = "Sets a share of the prompt's padding embeddings to zero."
-    reference: str = "Kim & No 2026, arXiv 2605.02908"
+    citation: str = "Kim & No 2026, arXiv 2605.02908"
     strength_label: str = "share of the padding"
     strengths: tuple[float, ...] = (0.35, 0.7, 0.85, 1.0)
 

@@ -35,7 +35,7 @@ class RandomTokens(Mitigation):
     name: str = "random_tokens"
     label: str = "Random token insertion"
     summary: str = "Inserts random words into the prompt: a baseline that uses no detector."
-    reference: str = "Somepalli et al. 2023, arXiv 2305.20086"
+    citation: str = "Somepalli et al. 2023, arXiv 2305.20086"
     strength_label: str = "words inserted"
     strengths: tuple[float, ...] = (1.0, 2.0, 4.0)
 

@@ -60,7 +60,7 @@ class TokenRewrite:
         "Rewords the tokens with the highest attribution until a detector passes; by offline "
         "rules where the paper has a language model."
     )
-    reference: str = "Ross et al. 2025, arXiv 2411.00113"
+    citation: str = "Ross et al. 2025, arXiv 2411.00113"
     strength_label: str = "tokens to reword"
     strengths: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 

@@ -34,7 +34,7 @@ class SparseRepellency:
     """A second generation that is kept out of shields around the images of the first.
 
     After Kirchhof et al. 2025 (SPELL, arXiv 2410.06025): at every step, an `x0_hat` inside a
-    shield around a reference moves out of it, and everything else is unchanged. References may be
+    shield moves out of it, and everything else is unchanged. The centers of the shields may be
     protected images or, as here, images generated before: the request's own unmitigated ones, of
     all its seeds, or of the selection seeds of the context, since a memorized prompt leads to one
     image from every noise. No training image is needed. Two things differ from the paper. Shields
@@ -56,7 +56,7 @@ class SparseRepellency:
         "Generates once, then again outside shields around the first images, which it leaves by "
         "zeroing the padding where the paper moves radially."
     )
-    reference: str = (
+    citation: str = (
         "after Kirchhof et al. 2025, arXiv 2410.06025, and Kim & No 2026, arXiv 2605.02908"
     )
     strength_label: str = "dissimilarity to the first image (1 - cosine)"
@@ -115,14 +115,14 @@ class SparseRepellency:
 
 @dataclass(frozen=True, eq=False)
 class Repellency:
-    """Shields around `references` (K, C, h, w) for every step; there is no state between steps.
+    """Shields around `centers` (K, C, h, w) for every step; there is no state between steps.
 
     `zeroed` (1, tokens, width) is the prompt's embedding without its padding.
     """
 
     model: TextToImage
     zeroed: Tensor
-    references: Tensor
+    centers: Tensor
     cosine: float
     overshoot: float
     farthest: float
@@ -137,20 +137,20 @@ class Repellency:
             for prediction in (output, other)
         )
         share = share_to_leave(
-            x0, x0_other, self.references.to(x0), self.cosine, overshoot=self.overshoot
+            x0, x0_other, self.centers.to(x0), self.cosine, overshoot=self.overshoot
         )
         share = share.clamp(max=self.farthest).to(output)
         return output + share[:, None, None, None] * (other - output)
 
 
 def share_to_leave(
-    x: Tensor, towards: Tensor, references: Tensor, cosine: float, *, overshoot: float = 1.0
+    x: Tensor, towards: Tensor, centers: Tensor, cosine: float, *, overshoot: float = 1.0
 ) -> Tensor:
     """Return the smallest share (B,) of the way at which each row is in no cone any more.
 
-    Rows x (B, C, h, w) go to `x + share (towards - x)`; they and the references (K, C, h, w) are
+    Rows x (B, C, h, w) go to `x + share (towards - x)`; they and the centers (K, C, h, w) are
     compared by the cosine of their centered latents, without each channel's mean over positions,
-    so that neither brightness nor contrast counts. A row is in the cone of a reference while its
+    so that neither brightness nor contrast counts. A row is in the cone of a center while its
     cosine with it exceeds `cosine`, from 0 to 1. Cones are convex, so the way is in each of them
     over one stretch of shares (`_stretches`), and what is looked for is the first share behind all
     stretches that join up. It is 0 for a row in no cone, and infinite where the way does not lead
@@ -159,7 +159,7 @@ def share_to_leave(
     """
     if not 0 <= cosine <= 1:
         raise ValueError(f"The cosine must be from 0 to 1, got {cosine!r}.")
-    rows, ways, axes = (_centered(vectors) for vectors in (x, towards - x, references))
+    rows, ways, axes = (_centered(vectors) for vectors in (x, towards - x, centers))
     enters, leaves = _stretches(rows, ways, axes, cosine)
     zero = rows.new_zeros(len(rows))
     least = _behind(enters, leaves, zero)

@@ -115,7 +115,7 @@ def test_the_table_is_literal_and_named(generated: DetectorInputs) -> None:
     assert all(name == each.name for name, each in DETECTORS.items())
     assert len({each.label for each in DETECTORS.values()}) == len(DETECTORS)
     for each in DETECTORS.values():
-        assert is_dataclass(each) and each.reference and each.estimates
+        assert is_dataclass(each) and each.citation and each.estimates
         assert hash(each) == hash(replace(each))  # type: ignore[type-var]
         assert (type(each).__doc__ or "").startswith(("The ", "Minus "))
         assert re.fullmatch(r"[A-Z][^.]{20,110}\.", each.summary), each.summary

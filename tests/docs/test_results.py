@@ -204,9 +204,9 @@ def test_the_reference_is_made_from_the_code() -> None:
     assert [name for name in MITIGATIONS if f"`{name}`" not in mitigations] == []
 
 
-def authors(reference: str) -> list[str]:
-    """Return the first authors of the papers in a reference."""
-    return re.findall(r"[A-Z]\w+(?= et al\.| &)", reference)
+def authors(citation: str) -> list[str]:
+    """Return the first authors of the papers in a citation."""
+    return re.findall(r"[A-Z]\w+(?= et al\.| &)", citation)
 
 
 def test_every_mitigation_and_its_paper_is_explained() -> None:
@@ -215,15 +215,15 @@ def test_every_mitigation_and_its_paper_is_explained() -> None:
         if name == "none":
             continue
         row = next((line for line in text.splitlines() if line.startswith(f"| `{name}` |")), "")
-        assert [one for one in authors(mitigation.reference) if one not in row] == [], name
-        numbers = re.findall(r"\d{4}\.\d{5}", mitigation.reference)
+        assert [one for one in authors(mitigation.citation) if one not in row] == [], name
+        numbers = re.findall(r"\d{4}\.\d{5}", mitigation.citation)
         assert [number for number in numbers if number not in text] == [], name
         assert row, name
 
 
 def test_every_paper_of_a_detector_is_named() -> None:
     text = (DOCS / "explanation" / "detectors.md").read_text()
-    named = {one for detector in DETECTORS.values() for one in authors(detector.reference)}
+    named = {one for detector in DETECTORS.values() for one in authors(detector.citation)}
     assert len(named) > 5
     assert [one for one in named if one not in text] == []
 
@@ -238,10 +238,10 @@ def test_every_paper_that_is_cited_is_on_the_page_of_papers() -> None:
     assert [
         one for one in sorted(numbers) if f"[arXiv {one}](https://arxiv.org/abs/{one})" not in text
     ] == []
-    cited = [one.reference for one in (*DETECTORS.values(), *MITIGATIONS.values())]
-    for reference in cited:
-        papers = re.findall(r"(?:[A-Z]\w+ )?(?:et al\.|& [A-Z]\w+) \d{4}", reference)
-        assert [one for one in papers if one not in text] == [], reference
+    cited = [one.citation for one in (*DETECTORS.values(), *MITIGATIONS.values())]
+    for citation in cited:
+        papers = re.findall(r"(?:[A-Z]\w+ )?(?:et al\.|& [A-Z]\w+) \d{4}", citation)
+        assert [one for one in papers if one not in text] == [], citation
 
 
 def test_the_glossary_has_every_detector_and_mitigation_by_name() -> None:

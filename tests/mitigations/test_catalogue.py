@@ -36,7 +36,7 @@ def test_every_mitigation_bears_its_papers_name_and_a_sentence(name: str) -> Non
     if name in PAPERS:
         word, author = PAPERS[name]
         assert word in found.label
-        assert author in found.reference and re.search(r"\b20\d\d\b", found.reference)
+        assert author in found.citation and re.search(r"\b20\d\d\b", found.citation)
     else:
         assert name in ("none", "automatic_chain")
 

@@ -36,7 +36,7 @@ class Planted:
     strength: float = 1.0
     label: str = ""
     summary: str = ""
-    reference: str = ""
+    citation: str = ""
     strength_label: str = ""
     strengths: tuple[float, ...] = (1.0,)
 

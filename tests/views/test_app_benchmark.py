@@ -59,7 +59,7 @@ def made_up() -> BenchmarkRun:
             DetectorRow(
                 name,
                 detector.label,
-                detector.reference,
+                detector.citation,
                 4.0,
                 0.0,
                 scores,

@@ -61,7 +61,7 @@ def about(name: str, steps: int) -> str:
     record = mitigation(name)
     return (
         f"{record.summary} Strength: {record.strength_label}. {cost(name, steps)} "
-        f"Source: {record.reference}."
+        f"Source: {record.citation}."
     )
 
 

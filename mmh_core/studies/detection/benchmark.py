@@ -164,7 +164,7 @@ def _compared(
         return replace(counted, images=images[name], settings=calibration.settings(name))
 
     rows = tuple(
-        row(name, detector.label, detector.reference, (cost.nfe, cost.generation))
+        row(name, detector.label, detector.citation, (cost.nfe, cost.generation))
         for name, detector in calibration.detectors.items()
         for cost in (half.found[name],)
     )
@@ -213,7 +213,7 @@ def _scan_row(
     measurement, detector = half.found[SCAN], early.detector()
     images = detector.score(measurement.values).reshape(len(prompts), -1)
     counted = separated_row(
-        (SCAN, "Early scan, as tables are scanned", detector.reference),
+        (SCAN, "Early scan, as tables are scanned", detector.citation),
         (measurement.nfe, measurement.generation),
         images.mean(1),
         early.reference_scores(),
