@@ -33,7 +33,7 @@ from mmh_core.pocket.second.tables import Tables, build_tables
 from mmh_core.pocket.second.truth import WIDE, caption_truths
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import Index
-from mmh_core.statistics import Interval, share_interval
+from mmh_core.statistics.intervals import Interval, share_interval
 from mmh_core.subject.neighborhood import training_neighborhood
 from mmh_core.subject.training_set import TrainingSet
 

@@ -9,15 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.statistics import (
+from mmh_core.statistics.agreement import correlation_interval, mean_recall, rank_correlation
+from mmh_core.statistics.areas import area_interval
+from mmh_core.statistics.intervals import (
     Interval,
-    area_interval,
-    correlation_interval,
     half_width,
     mean_interval,
-    mean_recall,
     mean_share_interval,
-    rank_correlation,
     share_interval,
 )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmh_core.statistics import LEVEL
+from mmh_core.statistics.intervals import LEVEL
 
 #: The level of all intervals, in percent.
 PERCENT = f"{100 * LEVEL:.0f} %"

@@ -49,7 +49,7 @@ from mmh_core.formats.markdown import markdown_table
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
-    from mmh_core.statistics import Separation
+    from mmh_core.statistics.areas import Separation
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
     from mmh_core.studies.detection.scores import DetectorScores
     from mmh_core.studies.detection.throughput import Throughput
@@ -280,7 +280,8 @@ def detector_table(run: BenchmarkRun) -> str:
 def cause_table(run: BenchmarkRun) -> str:
     """Return the confusion matrix of the cause as Markdown, or why there is none."""
     from mmh_core.memorization.cause import UNIDENTIFIED
-    from mmh_core.statistics import Interval, reliability
+    from mmh_core.statistics.agreement import reliability
+    from mmh_core.statistics.intervals import Interval
 
     cause = run.cause
     if cause is None:

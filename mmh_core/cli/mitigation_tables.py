@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmh_core.formats.markdown import markdown_table
 
 if TYPE_CHECKING:
-    from mmh_core.statistics import Interval
+    from mmh_core.statistics.intervals import Interval
     from mmh_core.studies.mitigation.benchmark_rows import BenchmarkRow, NormalRow
     from mmh_core.studies.mitigation.benchmark_run import (
         Caption,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.statistics import area_under_curve, balanced_accuracy
+from mmh_core.statistics.agreement import balanced_accuracy
+from mmh_core.statistics.areas import area_under_curve
 
 NAME, LABEL = "combined", "Combined (logistic regression)"
 #: Detectors that the combined score is made of: one of each family.

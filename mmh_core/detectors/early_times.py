@@ -13,7 +13,7 @@ from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.inputs import DetectorInputs, per_prompt
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.records import MMHError
-from mmh_core.statistics import area_under_curve
+from mmh_core.statistics.areas import area_under_curve
 from mmh_core.text_to_image.model import TextToImage
 
 GRID = (0.04, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)

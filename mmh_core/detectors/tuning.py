@@ -38,7 +38,7 @@ from mmh_core.detectors.representation_spread import RepresentationSpread
 from mmh_core.detectors.score_norm import ScoreNorm
 from mmh_core.detectors.sharpness import Sharpness
 from mmh_core.records import MMHError
-from mmh_core.statistics import area_under_curve
+from mmh_core.statistics.areas import area_under_curve
 
 #: Times of detectors that look at pure noise, the published ones first, and folds of the rule.
 TIMES, FOLDS = (0.98, 0.8, 0.6, 0.4, 0.2, 0.04), 5

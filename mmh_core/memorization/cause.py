@@ -16,7 +16,7 @@ import torch
 
 from mmh_core.memorization.hypothesis import margin, shown_lid, whole_percent
 from mmh_core.records import LabelledPrompt
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 
 CauseLabel = Literal["OD-Mem", "DD-Mem", "both", "not memorized", "not identifiable"]
 #: The causes with plain words for each, and the label of what is memorized for none of them.

@@ -17,7 +17,7 @@ from mmh_core.memorization.cause import (
     TrainingNeighborhood,
     cause_of,
 )
-from mmh_core.statistics import mean_recall
+from mmh_core.statistics.agreement import mean_recall
 
 #: Cases of a cause from which its probability is calibrated.
 FEWEST_CASES = 5

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from mmh_core.statistics import area_interval, area_under_curve, percentile_interval
+from mmh_core.statistics.areas import area_interval, area_under_curve
+from mmh_core.statistics.intervals import percentile_interval
 
 FOLDS = 5
 #: Words and pairs that the trees choose from.

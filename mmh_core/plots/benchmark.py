@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.plots import theme
-from mmh_core.statistics import area_under_curve, roc_points
-from mmh_core.statistics import reliability as reliability_bins
+from mmh_core.statistics.agreement import reliability as reliability_bins
+from mmh_core.statistics.areas import area_under_curve, roc_points
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 from mmh_core.studies.detection.figures import group_sides
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from mmh_core.plots import theme
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.doses import EXACT, EXTRACTION, DoseCurve
 from mmh_core.studies.detection.figures import RowFigures, group_figures

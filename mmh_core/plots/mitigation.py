@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from mmh_core.memorization.verdict import HARM_COLOR
 from mmh_core.plots import theme
 from mmh_core.plots.label_positions import Span, label_positions
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.outcome import NEW_COPY, NOT_SOLVED
 from mmh_core.studies.mitigation.run import Treatment
 from mmh_core.studies.mitigation.table import Compared, TreatmentRow

@@ -16,7 +16,7 @@ from html import escape
 import plotly.graph_objects as go
 from torch import Tensor
 
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.manifolds.run import ManifoldRun
 
 #: From violet (0, memorized) to yellow-green (as free as the data), lightness rising evenly.

@@ -22,7 +22,8 @@ from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.training_images import TrainingImages
-from mmh_core.statistics import area_under_curve, rank_correlation
+from mmh_core.statistics.agreement import rank_correlation
+from mmh_core.statistics.areas import area_under_curve
 from mmh_core.text_to_image.model import TextToImage
 
 #: Noise scales, in units of the latents' spread, among which the scale of LID is chosen.

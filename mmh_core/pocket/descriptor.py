@@ -19,7 +19,7 @@ from mmh_core.pocket.batches import Precision, as_unit, computing
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
 from mmh_core.pocket.folder import Place
 from mmh_core.records import MMHError
-from mmh_core.statistics import area_under_curve
+from mmh_core.statistics.areas import area_under_curve
 
 
 @dataclass(frozen=True)

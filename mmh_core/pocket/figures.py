@@ -19,12 +19,9 @@ from mmh_core.pocket.furnish import EmbeddedData
 from mmh_core.pocket.trials import MEMORIZED, Trials, generate_trials, lid_at
 from mmh_core.pocket.world import prompts
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
-from mmh_core.statistics import (
-    area_under_curve,
-    percentile_interval,
-    rank_correlation,
-    share_interval,
-)
+from mmh_core.statistics.agreement import rank_correlation
+from mmh_core.statistics.areas import area_under_curve
+from mmh_core.statistics.intervals import percentile_interval, share_interval
 from mmh_core.text_to_image.model import TextToImage
 
 #: Seed of the check; calibration uses others, and no image was looked at before.

@@ -21,7 +21,7 @@ from mmh_core.report.folder import FIGURES, PAGE, TABLE
 from mmh_core.report.image_files import png_bytes
 from mmh_core.report.page import SMALL, data_url, figure, render
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes, rank_bound_of
 from mmh_core.studies.mitigation.robustness_rows import RobustnessRow, robustness_words
 from mmh_core.studies.mitigation.run import Cell, MitigationRun

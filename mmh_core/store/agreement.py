@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmh_core.statistics import cohen_kappa
+from mmh_core.statistics.agreement import cohen_kappa
 from mmh_core.store.queues import queue_number
 from mmh_core.store.review_records import ReviewVerdict
 from mmh_core.store.sqlite_file import SqliteFile

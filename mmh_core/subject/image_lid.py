@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mmh_core.statistics import half_width
+from mmh_core.statistics.intervals import half_width
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mmh_core.memorization.cause import FEWEST, UNKNOWN, TrainingNeighborhood
 from mmh_core.records import MMHError
 from mmh_core.retrieval.alignment import best_alignment
 from mmh_core.retrieval.exact_top_k import UNIT_32
-from mmh_core.statistics import Interval, gamma_rate_interval, median_interval
+from mmh_core.statistics.intervals import Interval, gamma_rate_interval, median_interval
 
 if TYPE_CHECKING:
     from torch import Tensor

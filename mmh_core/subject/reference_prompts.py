@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mmh_core.statistics import Interval, median_interval
+from mmh_core.statistics.intervals import Interval, median_interval
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.text_to_image.requests import Sampling
 

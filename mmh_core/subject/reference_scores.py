@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.statistics import share_interval
+from mmh_core.statistics.intervals import share_interval
 
 #: Reference prompts of which at least this share must have a score.
 _USABLE = 0.5

@@ -26,7 +26,7 @@ from mmh_core.detectors.tuning import (
     tuned,
     variants,
 )
-from mmh_core.statistics import area_under_curve
+from mmh_core.statistics.areas import area_under_curve
 from mmh_core.text_to_image.model import TextToImage
 from tests.detectors.worlds import unet_of
 

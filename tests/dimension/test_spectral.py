@@ -26,7 +26,7 @@ from mmh_core.dimension.spectral import (
     spectrum,
 )
 from mmh_core.records import LidEstimate
-from mmh_core.statistics import half_width
+from mmh_core.statistics.intervals import half_width
 from tests.dimension.closed_forms import SCHEDULE, gaussian, projector_spectrum, rotation, seeded
 
 VARIANCES = torch.tensor([4.0, 1.0, 0.25, 0.25, 0.04, 0.01, 0.0, 0.0, 0.0, 0.0]).double()

@@ -18,7 +18,7 @@ from mmh_core.memorization.cause import (
     true_cause,
 )
 from mmh_core.records import LabelledPrompt
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 
 USUAL = Interval(10.0, 9.0, 11.0)
 #: A model that is as free as the data on reference prompts, and one that has lost all freedom.

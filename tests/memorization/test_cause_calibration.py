@@ -16,7 +16,8 @@ from mmh_core.memorization.cause_calibration import (
     features,
     judged_cause,
 )
-from mmh_core.statistics import Interval, reliability
+from mmh_core.statistics.agreement import reliability
+from mmh_core.statistics.intervals import Interval
 
 USUAL = Interval(10.0, 9.0, 11.0)
 

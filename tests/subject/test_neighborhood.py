@@ -17,7 +17,7 @@ from mmh_core.pocket.second.tables import build_tables
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index, build_index
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.subject.neighborhood import neighbor_lid, same_image, training_neighborhood, usual_of
 from mmh_core.subject.training_set import TrainingSet
 

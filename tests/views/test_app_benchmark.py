@@ -17,7 +17,7 @@ from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.plots import benchmark as plots
 from mmh_core.plots import detection, theme
 from mmh_core.records import LabelledPrompt, MMHError
-from mmh_core.statistics import separation
+from mmh_core.statistics.areas import separation
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.detection.benchmark_run import (
     BenchmarkRun,

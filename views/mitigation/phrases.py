@@ -6,7 +6,7 @@ import math
 
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.run import Cell, Treatment
 from views.widgets.words import duration_words
 

@@ -21,14 +21,13 @@ from mmh_core.pocket.second.kept import Record
 from mmh_core.pocket.second.tables import Tables
 from mmh_core.pocket.second.truth import lid_star
 from mmh_core.pocket.trials import lid_at
-from mmh_core.statistics import (
-    Interval,
-    area_under_curve,
+from mmh_core.statistics.agreement import (
     correlation_interval,
-    mean_interval,
     partial_rank_correlation,
     rank_correlation,
 )
+from mmh_core.statistics.areas import area_under_curve
+from mmh_core.statistics.intervals import Interval, mean_interval
 from mmh_core.text_to_image.model import TextToImage
 
 _NONE = math.nan

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.doses import COPIES, IMAGES
-from mmh_core.statistics import mean_share_interval, percentile_interval
+from mmh_core.statistics.intervals import mean_share_interval, percentile_interval
 
 _NONE = math.nan
 #: The bars of the extraction rate by the copies of a caption.

@@ -23,7 +23,7 @@ from mmh_core.pocket.second.perfect import fit_rows
 from mmh_core.pocket.second.plan import NETWORKS
 from mmh_core.pocket.second.training import Workshop
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
-from mmh_core.statistics import mean_share_interval, share_interval
+from mmh_core.statistics.intervals import mean_share_interval, share_interval
 
 _NONE = math.nan
 #: Open images and captions of the tiny CLIP, by number.

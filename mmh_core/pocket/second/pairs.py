@@ -21,7 +21,7 @@ from mmh_core.pocket.paint import SIDE
 from mmh_core.pocket.second.generated import read_sheet
 from mmh_core.pocket.second.inspection import Inspection
 from mmh_core.records import MMHError
-from mmh_core.statistics import Interval, share_interval
+from mmh_core.statistics.intervals import Interval, share_interval
 
 PAIRS = 200
 #: Answers that count as yes and as no, in lower case.

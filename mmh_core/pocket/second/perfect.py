@@ -23,7 +23,7 @@ from mmh_core.pocket.second.images import OpenImage, open_images
 from mmh_core.pocket.second.kept import Record
 from mmh_core.pocket.second.tables import Tables
 from mmh_core.pocket.second.truth import lid_star
-from mmh_core.statistics import Interval, half_width, mean_interval
+from mmh_core.statistics.intervals import Interval, half_width, mean_interval
 from mmh_core.text_to_image.model import TextToImage
 
 #: Noise scales in units of the latents' spread: those among which LID's is chosen, and a finer.

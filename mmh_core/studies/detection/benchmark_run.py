@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmh_core.memorization.cause import CAUSES
 from mmh_core.records import LabelledPrompt
-from mmh_core.statistics import Separation
+from mmh_core.statistics.areas import Separation
 from mmh_core.studies.detection.doses import EXTRACTION, GUIDANCE, LID, DoseCurve, dose_curves
 from mmh_core.studies.detection.network_rows import Networks
 from mmh_core.subject.reference_scores import FlaggedCount, threshold_among, threshold_words

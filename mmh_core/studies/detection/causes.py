@@ -17,7 +17,8 @@ from mmh_core.memorization.cause_calibration import (
     judged_cause,
 )
 from mmh_core.records import LabelledPrompt, Progress
-from mmh_core.statistics import Interval, half_width, mean_recall
+from mmh_core.statistics.agreement import mean_recall
+from mmh_core.statistics.intervals import Interval, half_width
 from mmh_core.studies.detection.benchmark_run import CauseRow
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.subject.neighborhood import training_neighborhood

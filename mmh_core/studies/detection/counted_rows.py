@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmh_core.memorization.text_baseline import FEATURES, Features, text_scores
 from mmh_core.records import LabelledPrompt
-from mmh_core.statistics import separation
+from mmh_core.statistics.areas import separation
 from mmh_core.studies.detection.benchmark_run import DetectorRow
 
 #: Features of words, the name of their row, and its label.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import LabelledPrompt
-from mmh_core.statistics import Interval, mean_interval, mean_share_interval
+from mmh_core.statistics.intervals import Interval, mean_interval, mean_share_interval
 
 #: The responses in the order in which they are shown; the first is a share.
 EXTRACTION, LID, GUIDANCE = "extraction rate", "LID", "guidance norm"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.statistics import Interval, area_interval, clustered_area_interval, rate_interval
+from mmh_core.statistics.areas import area_interval, clustered_area_interval
+from mmh_core.statistics.intervals import Interval, rate_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.subject.reference_scores import threshold_among
 

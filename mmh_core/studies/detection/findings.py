@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmh_core.installation import PROGRAM
-from mmh_core.statistics import STRICT, Interval
+from mmh_core.statistics.areas import STRICT
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.doses import EXACT, EXTRACTION, LID, DoseCurve
 from mmh_core.studies.detection.figures import FactFigures, Rate, RowFigures, realized

@@ -43,7 +43,8 @@ from mmh_core.records import LabelledPrompt
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
-from mmh_core.statistics import Interval, clustered_recall, mean_share_interval, median_interval
+from mmh_core.statistics.agreement import clustered_recall
+from mmh_core.statistics.intervals import Interval, mean_share_interval, median_interval
 from mmh_core.studies.detection.causes import LID, cause_cases
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.subject.training_set import TrainingSet

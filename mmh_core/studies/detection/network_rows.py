@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.detection.doses import DoseCurve
 
 

@@ -12,7 +12,8 @@ import torch
 from mmh_core.formats.plain_records import plain_record
 from mmh_core.formats.untrusted import parse_json
 from mmh_core.records import MMHError
-from mmh_core.statistics import STRICT, Interval, mean_interval, mean_share_interval
+from mmh_core.statistics.areas import STRICT
+from mmh_core.statistics.intervals import Interval, mean_interval, mean_share_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.figures import fact_figures, realized
 from mmh_core.studies.detection.network_rows import NetworkRow, Networks

@@ -26,7 +26,7 @@ from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.dimension.lanczos import Effort
 from mmh_core.dimension.spectral import ProbeValues, joined_probes, soft_spectral_probes
 from mmh_core.records import LidEstimate, MMHError
-from mmh_core.statistics import half_width
+from mmh_core.statistics.intervals import half_width
 from mmh_core.text_to_image.model import TextToImage
 
 #: Probes where a verdict may depend on the estimate, and those that it begins with. Four products

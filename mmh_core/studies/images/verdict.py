@@ -17,7 +17,7 @@ from mmh_core.memorization.hypothesis import shown_lid, whole_percent
 from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.pixel_match import is_flat
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.images.run import ImageResult, ImageVerdict, image_batch
 from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.image_lid import ImageLid

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from mmh_core.memorization.verdict import OutcomeKind
-from mmh_core.statistics import (
+from mmh_core.statistics.agreement import correlation_interval, rank_correlation
+from mmh_core.statistics.intervals import (
     Interval,
-    correlation_interval,
     mean_interval,
     mean_share_interval,
     paired_interval,
     paired_share_interval,
-    rank_correlation,
 )
 from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
 from mmh_core.studies.mitigation.outcome import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmh_core.memorization.verdict import OUTCOME_ROWS, OutcomeKind
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 
 #: Outcomes that a mitigation may have and pass.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.statistics import Interval, mean_share_interval, share_interval
+from mmh_core.statistics.intervals import Interval, mean_share_interval, share_interval
 from mmh_core.studies.mitigation.run import MitigationRun, Robustness, Treatment
 
 #: A mitigation is robust when at most this share of the images is a copy, each way of the three.

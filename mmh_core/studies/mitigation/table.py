@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.memorization.verdict import OutcomeKind
-from mmh_core.statistics import (
+from mmh_core.statistics.intervals import (
     Interval,
     mean_interval,
     mean_share_interval,

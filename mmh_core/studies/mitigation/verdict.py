@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from mmh_core.memorization.verdict import OUTCOME_ROWS
-from mmh_core.statistics import Interval, paired_interval
+from mmh_core.statistics.intervals import Interval, paired_interval
 from mmh_core.studies.mitigation.outcome import (
     NEW_COPY,
     CriteriaJudgement,

@@ -11,7 +11,7 @@ import torch
 
 from mmh_core.pocket.second.dimensions import bias_rows, cells_of, lid_captions, within_rows
 from mmh_core.pocket.second.tables import build_tables
-from mmh_core.statistics import partial_rank_correlation
+from mmh_core.statistics.agreement import partial_rank_correlation
 
 CELLS, IN_CELL = 12, 15
 

@@ -16,7 +16,7 @@ from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.memorization.cause import true_cause
 from mmh_core.records import LabelledPrompt, MMHError
-from mmh_core.statistics import area_under_curve
+from mmh_core.statistics.areas import area_under_curve
 from mmh_core.studies.detection import labelled_prompts
 from mmh_core.studies.detection.benchmark import benchmark_study, empty_run
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun

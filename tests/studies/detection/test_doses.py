@@ -13,7 +13,7 @@ import torch
 from mmh_core.cli.benchmark_tables import dose_table
 from mmh_core.cli.output import write_json
 from mmh_core.records import LabelledPrompt, MMHError
-from mmh_core.statistics import mean_share_interval
+from mmh_core.statistics.intervals import mean_share_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
 from mmh_core.studies.detection.counted_rows import separated_row
 from mmh_core.studies.detection.doses import (

@@ -12,7 +12,8 @@ import torch
 
 from mmh_core.cli.benchmark_tables import fact_table, group_table, rate_table
 from mmh_core.records import LabelledPrompt, MMHError, Split
-from mmh_core.statistics import area_under_curve, clustered_area_interval, rate_interval
+from mmh_core.statistics.areas import area_under_curve, clustered_area_interval
+from mmh_core.statistics.intervals import rate_interval
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.counted_rows import separated_row, text_rows

@@ -16,7 +16,8 @@ from mmh_core.pocket.second.generated import ImageCounts
 from mmh_core.pocket.second.inspection import Inspection
 from mmh_core.pocket.second.plan import TINY
 from mmh_core.retrieval.copy_evidence import copy_evidence
-from mmh_core.statistics import Interval, clustered_recall, mean_share_interval
+from mmh_core.statistics.agreement import clustered_recall
+from mmh_core.statistics.intervals import Interval, mean_share_interval
 from mmh_core.studies.detection.network_causes import (
     EXACT,
     FIGURE,

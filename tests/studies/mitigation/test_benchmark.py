@@ -18,7 +18,7 @@ from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.store.archive import save_record
 from mmh_core.studies.images.run import default_config
 from mmh_core.studies.mitigation import benchmark as study

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmh_core.pocket.grammar import content_of
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.outcome import (
     NOT_SOLVED,
     ImageOutcome,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.statistics import Interval
+from mmh_core.statistics.intervals import Interval
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.mitigation.captions import paraphrases_listed
 from mmh_core.studies.mitigation.outcome import effect_on_references

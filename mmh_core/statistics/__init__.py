@@ -1,0 +1,1 @@
+"""Every statistic that a table, a chart or a sentence states."""
