@@ -1,4 +1,4 @@
-"""Measure how well the training set alone says what is repeated, on the second embedded world.
+"""Measure how well the training set alone says what is repeated, on the second world.
 
 Run `python benchmarks/cause_data.py [--json FILE] [--each N]`. It renders the training images of
 the second world, describes them by its descriptor, and asks `subject.neighborhood` of one image of

@@ -1,7 +1,7 @@
 """Measure how long images take, beside plain diffusers, and how long a model takes to load.
 
 Run `python benchmarks/generation.py [--json FILE] [--threads N] [--model FOLDER]`. Four images
-of 64 x 64 in 30 steps with guidance, by the embedded model or, where it is not built yet, by
+of 64 x 64 in 30 steps with guidance, by the shipped model or, where it is not built yet, by
 random weights of its kind. Both ways take turns, so that a busy machine slows both alike, and
 medians are compared. Loading is timed in a process of its own, with all imports. Exit status 1
 when a bar is missed or when an image of ours is not that of diffusers.

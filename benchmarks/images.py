@@ -1,7 +1,7 @@
 """Measure what reading LID, guidance norms and copies adds to drawing images.
 
 Run `python benchmarks/images.py [--json FILE] [--threads N] [--full FOLDER]`. Four images of the
-embedded model, 30 steps with guidance: drawing alone and the whole study (without curves and
+shipped model, 30 steps with guidance: drawing alone and the whole study (without curves and
 decoded steps) take turns, so that a busy machine slows both alike; the median of the pairs'
 ratios counts. With `--full` a model of Stable Diffusion 1.5's size in FOLDER (random weights are
 written there when it is empty) is loaded and one network evaluation, FLIPD with eight probes and

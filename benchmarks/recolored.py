@@ -1,6 +1,6 @@
 """Measure the copy search on images in other colors.
 
-Run `python benchmarks/recolored.py [--json FILE]`, with the embedded model. Every change is made
+Run `python benchmarks/recolored.py [--json FILE]`, with the shipped model. Every change is made
 to 40 training images (found: a copy or a likely one) and to 60 held-out ones of no template
 (false: the same), none of which chose a threshold. Bounds by Clopper and Pearson.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
-from mmh_core.pocket.furnish import open_embedded_data
+from mmh_core.pocket.furnish import open_shipped_data
 from mmh_core.subject.calibration import calibration_beside
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.training_set import TrainingSet, pocket_training_set
@@ -112,7 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = calibration_beside(FOLDER)
-    training_set, world = pocket_training_set(FOLDER, known), open_embedded_data(FOLDER).world
+    training_set, world = pocket_training_set(FOLDER, known), open_shipped_data(FOLDER).world
     free = np.flatnonzero(world.held_out_labels.kind.to_numpy() != "template")
     draw = np.random.default_rng(2)
     mine_left, free_left = unseen(len(world.images), free)

@@ -3,7 +3,7 @@
 Run `python benchmarks/retrieval.py [--json FILE] [--count N] [--dim D] [--rounds R]`. Every phase
 runs in a process of its own, so that its peak of memory is its own: building from descriptors and
 saving; opening the memory-mapped index and searching; faiss's flat index on the same descriptors;
-weighing copy evidence for four images of the embedded model, and among noise. Medians over
+weighing copy evidence for four images of the shipped model, and among noise. Medians over
 rounds; results are compared with a full search in float64. Exit status 1 when a bar is missed or a
 result differs. Threads are as many as there are cores; on a busy machine the figures are upper
 bounds.
@@ -31,7 +31,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
-from mmh_core.pocket.furnish import open_embedded_data
+from mmh_core.pocket.furnish import open_shipped_data
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
@@ -51,7 +51,7 @@ from mmh_core.text_to_image.stable_diffusion import load
 QUERIES, NEIGHBORS = 16, 10
 SEARCH_BAR, BUILD_BAR, EVIDENCE_BAR = 0.1, 5.0, 0.08  # seconds
 MODEL = Path(__file__).resolve().parent.parent / "assets" / "pocket-sd"
-#: As many images of noise as the embedded model has.
+#: As many images of noise as the shipped model has.
 IMAGES = 6_183
 #: Any will do: the time hardly depends on them.
 THRESHOLDS = CopyThresholds(0.9, 1.0, 1 / 3, 0.03, 0.04, 0.6, 4)
@@ -167,12 +167,12 @@ def by_faiss(folder: Path, count: int, dim: int, rounds: int) -> Row:
 
 
 def weighed(folder: Path, count: int, dim: int, rounds: int) -> Row:
-    """Weigh the copy evidence of four images that the embedded model draws."""
-    model, embedded = load(MODEL, device=torch.device("cpu")), open_embedded_data(MODEL)
+    """Weigh the copy evidence of four images that the shipped model draws."""
+    model, shipped = load(MODEL, device=torch.device("cpu")), open_shipped_data(MODEL)
     request = Request("portrait of a person", (0, 1, 2, 3), model.sampling)
     chosen = image_calibration(MODEL).copy_thresholds
     return _weighed(
-        generate_images(model, request), embedded.embedder, embedded.training, chosen, rounds
+        generate_images(model, request), shipped.embedder, shipped.training, chosen, rounds
     )
 
 

@@ -1,6 +1,6 @@
 """Measure how fast prompts are scanned, beside a loop and beside the published way.
 
-Run `python benchmarks/scan.py [--prompts 1000] [--threads 2] [--json FILE]`, with the embedded
+Run `python benchmarks/scan.py [--prompts 1000] [--threads 2] [--json FILE]`, with the shipped
 model. The early scan of all prompts in batches is compared with the same scan one prompt at a
 time, and with the published way to detect memorization: 50 steps with guidance, four images per
 prompt, the guidance norm averaged over all of them. The two slow ways are timed on fewer prompts,

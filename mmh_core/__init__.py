@@ -96,7 +96,7 @@ def open_subject(
 ) -> Subject:
     """Return a model with its training set and its calibration, opened from this disk.
 
-    `name` is one of the catalogue ("pocket-sd" is the embedded model), a folder in diffusers'
+    `name` is one of the catalogue ("pocket-sd" is the shipped model), a folder in diffusers'
     form, a single safetensors file, "MODEL::unet=FOLDER" or "hub:owner/name". `index` names
     training images of one's own, else those beside the model are searched, if any; `calibration`
     a file that `calibrate` wrote. `device` is cpu, cuda or auto; `windows` in how many windows

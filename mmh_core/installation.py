@@ -23,7 +23,7 @@ def app_folder() -> Path:
 
 
 def assets() -> Path:
-    """Return the folder of the embedded model, its training images and the finished examples."""
+    """Return the folder of the shipped model, its training images and the finished examples."""
     return app_folder() / "assets"
 
 

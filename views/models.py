@@ -223,7 +223,7 @@ def source_of(name: str) -> str:
 
 
 def model_of(value: object, messages: list[str]) -> str:
-    """Return the model named, or the embedded one and a sentence where it may not be chosen."""
+    """Return the model named, or the shipped one and a sentence where it may not be chosen."""
     if value is None:
         return POCKET
     try:
@@ -231,7 +231,7 @@ def model_of(value: object, messages: list[str]) -> str:
     except (MMHError, ValueError):
         names = ", ".join(choice.name for choice in choices())
         messages.append(
-            f"model is {quoted(value)}; choose from {names}. Shown instead: the embedded."
+            f"model is {quoted(value)}; choose from {names}. Shown instead: the shipped model."
         )
         return POCKET
     return str(value)

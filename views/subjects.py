@@ -81,13 +81,13 @@ def _loaded() -> WeakValueDictionary[str, TextToImage]:
 
 @st.cache_resource(show_spinner=False)
 def prepare() -> Thread:
-    """Load the embedded model beside the page, so that the first run does not wait for it.
+    """Load the shipped model beside the page, so that the first run does not wait for it.
 
     Once per server; the thread is there for those who want to wait. Other models are loaded by
     their first run: they take memory that nobody has asked for yet.
     """
     # Not a daemon: the interpreter must not end in the middle of an import.
-    thread = Thread(target=_warm, name="load the embedded model")
+    thread = Thread(target=_warm, name="load the shipped model")
     thread.start()
     return thread
 
@@ -96,7 +96,7 @@ def _warm() -> None:
     """Load the model and its reference side by side, and let the model make one step."""
     from mmh_core.text_to_image.generation import generate
 
-    beside = Thread(target=_warm_reference, name="load the embedded reference")
+    beside = Thread(target=_warm_reference, name="load the shipped reference")
     beside.start()
     # What is wrong with the files is said by the run that needs them.
     with suppress(MMHError):
@@ -175,7 +175,7 @@ def calibration(name: str) -> EarlyCalibration | None:
 def calibration_file(name: str) -> Path | None:
     """Return the file with the calibration of a model's early scan, None where there is none.
 
-    It is that of the data folder, else the one that came with the embedded model. Errors: MMHError
+    It is that of the data folder, else the one that came with the shipped model. Errors: MMHError
     for one that cannot be read.
     """
     kept = kept_calibration_file(name)

@@ -82,8 +82,8 @@ def benchmark(
 ) -> None:
     """Compare every detector on labelled prompts, half of them for calibration; print a table.
 
-    The embedded model has labelled prompts of its own; another one needs a table of them. The
-    early scan of --calibration, else of the embedded model's own calibration, has a row of its
+    The shipped model has labelled prompts of its own; another one needs a table of them. The
+    early scan of --calibration, else of the shipped model's own calibration, has a row of its
     own; the early scan is timed beside the published way.
     """
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled

@@ -1,4 +1,4 @@
-"""The command that makes all calibrations and finished examples of the embedded model anew."""
+"""The command that makes all calibrations and finished examples of the shipped model anew."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def furnish(
         typer.Option(metavar="FOLDER", help="Output folder."),
     ] = None,
 ) -> None:
-    """Make all calibrations and finished examples of the embedded model anew, without training.
+    """Make all calibrations and finished examples of the shipped model anew, without training.
 
     Takes hours. Each stage is kept when it ends, and the same command resumes behind it; stages of
     other weights are run again. Of the second world, the first stage writes the model from its
@@ -145,15 +145,15 @@ def run_stages(
 
 def _calibration(at: Furnishing) -> None:
     from mmh_core.pocket.calibration import calibrate
-    from mmh_core.pocket.furnish import GUIDANCE, STEPS, open_embedded_data
+    from mmh_core.pocket.furnish import GUIDANCE, STEPS, open_shipped_data
     from mmh_core.subject.calibration import empty_calibration
 
-    embedded = open_embedded_data(at.folder)
+    shipped = open_shipped_data(at.folder)
     steps = calibrate(
         at.model,
-        embedded.world,
-        embedded.embedder,
-        embedded.training,
+        shipped.world,
+        shipped.embedder,
+        shipped.training,
         guidance=GUIDANCE,
         steps=STEPS,
     )

@@ -1,4 +1,4 @@
-"""The second world as the embedded model: written from its build, calibrated, with examples."""
+"""The second world as the shipped model: written from its build, calibrated, with examples."""
 
 from __future__ import annotations
 

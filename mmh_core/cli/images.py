@@ -71,7 +71,7 @@ def images(
 
     --prompt may be given repeatedly.
 
-    Steps, guidance and size are the model's own unless given. The embedded model is compared with
+    Steps, guidance and size are the model's own unless given. The shipped model is compared with
     its training set, any other one with an index. The same command gives the same bytes on one
     machine.
     """
@@ -148,7 +148,7 @@ def audit(
     read_image(image)
     with image.open("rb") as file:
         data = file.read(MAX_BYTES)
-    about = _embedded_settings(data)
+    about = _settings_in_png(data)
     searched = index_of(index, index_images, embedder)
     subject = opened(model, device, index=searched, calibration=calibration)
     summary = image_summary(followed(audit_study(data, caption, subject)))
@@ -165,7 +165,7 @@ def audit(
     )
 
 
-def _embedded_settings(data: bytes) -> ImageAbout | None:
+def _settings_in_png(data: bytes) -> ImageAbout | None:
     """Return the settings in the metadata of an image, with a warning where they are damaged."""
     from mmh_core.report.image_files import read_about
 

@@ -225,7 +225,7 @@ def no_calibration(model: str, named: Path | None, command: str, of_what: str = 
 def labelled_prompts(
     prompts: Path | None, reference: Path | None, column: str, folder: Path
 ) -> tuple[LabelledPrompt, ...] | None:
-    """Return the prompts of tables with labels, else those of the embedded model in `folder`.
+    """Return the prompts of tables with labels, else those of the shipped model in `folder`.
 
     What is left out of the tables is said on standard error. None without tables for a model that
     has no labelled prompts. Errors: MMHError for tables that cannot be read, and for a table of

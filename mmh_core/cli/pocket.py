@@ -1,4 +1,4 @@
-"""The command line of the embedded model: build it, and check what it shows."""
+"""The command line of the shipped model: build it, and check what it shows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WorldNumber = Annotated[
 
 @app.callback()
 def pocket() -> None:
-    """Build the embedded world and its Stable Diffusion."""
+    """Build the shipped world and its Stable Diffusion."""
 
 
 @app.command("build")
@@ -164,7 +164,7 @@ def check_command(
             "them out."
         )
     if not (folder / "world.json").is_file():
-        problem = "holds no embedded model" if folder.is_dir() else "is no folder"
+        problem = "holds no shipped model" if folder.is_dir() else "is no folder"
         raise MMHError(
             f"{printable_path(folder)} {problem}: name the folder that `{PROGRAM} pocket build` "
             "wrote, or leave it out for the one that comes with this program."

@@ -1,4 +1,4 @@
-"""The second embedded world on the command line: its stages, and the check of its demands."""
+"""The second world on the command line: its stages, and the check of its demands."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def demonstration_command(
     calibration: CalibrationFile = None,
     device: DeviceName = "auto",
 ) -> None:
-    """Generate and analyze prompts of the embedded model, as the queue that the app opens with."""
+    """Generate and analyze prompts of the shipped model, as the queue that the app opens with."""
     from tempfile import TemporaryDirectory
 
     from mmh_core.store.case_export import export_case

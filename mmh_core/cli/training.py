@@ -1,4 +1,4 @@
-"""The command of training-time mitigation: the embedded model with and without duplicates."""
+"""The command of training-time mitigation: the shipped model with and without duplicates."""
 
 from __future__ import annotations
 

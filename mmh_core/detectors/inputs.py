@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmh_core.text_to_image.model import TextToImage
 
-# Numbers and rows in one pass: 24 images of the embedded model, 8 of 512 x 512.
+# Numbers and rows in one pass: 24 images of the shipped model, 8 of 512 x 512.
 _NUMBERS, _ROWS = 2**17, 24
 
 

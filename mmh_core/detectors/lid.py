@@ -18,7 +18,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 LidEstimator = Literal["soft_spectral_count", "flipd", "dsm"]
 Branch = Literal["conditional", "unconditional", "guided"]
-#: The noise scale of the embedded model's calibration; studies set the model's own.
+#: The noise scale of the shipped model's calibration; studies set the model's own.
 LOG_DELTA = math.log(0.34)
 
 CITATIONS: dict[LidEstimator, str] = {

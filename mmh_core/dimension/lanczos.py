@@ -7,7 +7,7 @@ theta_i of the compression, with u_i the first entries of its eigenvectors (Gaus
 From m products the mean of two rules is taken, that of m - 1 nodes and Laurie's anti-Gauss rule
 of m nodes, whose compression has its last off-diagonal entry times sqrt(2) (Laurie 1996,
 "Anti-Gaussian quadrature formulas"). Their errors are nearly opposite: the soft spectral count of
-26 estimates of the embedded model, LID 12 to 59, is 1 % low on average with four products and at
+26 estimates of the shipped model, LID 12 to 59, is 1 % low on average with four products and at
 most 6 % off, where Gauss quadrature is 10 % too high with four and 6 % too low with five.
 """
 

@@ -19,7 +19,7 @@ from mmh_core.text_to_image.requests import Branches, Mixing, Request
 _LONGEST = 0.5
 #: How far below a copy's similarity to aim: decoding and later steps move the image again.
 _MARGIN = 0.05
-#: Network evaluations of the denoiser that take as long as one correction, with the embedded
+#: Network evaluations of the denoiser that take as long as one correction, with the shipped
 #: model on one thread.
 _CORRECTION_NFE = 5.0
 

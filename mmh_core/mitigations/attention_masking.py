@@ -27,7 +27,7 @@ class AttentionMasking(Mitigation):
 
     Ren et al. 2024 (arXiv 2403.11052): memorized prompts concentrate their attention on the
     tokens that summarize them. Only rows of the batch that are conditioned on the prompt change.
-    Caveat: the end token stays visible and summarizes the prompt as well; the embedded model has
+    Caveat: the end token stays visible and summarizes the prompt as well; the shipped model has
     memorized its prompts by that token and their words, and copies them whatever the factor.
     """
 

@@ -29,7 +29,7 @@ class EmbeddingOptimization:
     Wen et al. 2024 (arXiv 2407.21720): rate .05, at most 10 steps, the start token's row fixed.
     The target is the quantile `1 - strength` of the norms of reference prompts: at 1 the lowest of
     them. Each seed has its own noise, hence its own embedding. Caveat: it acts only on prompts
-    whose norm is above the target. At the first step, memorized prompts of the embedded model have
+    whose norm is above the target. At the first step, memorized prompts of the shipped model have
     no larger guidance norms than reference prompts, so only a strength of 1 changes their images.
     """
 

@@ -32,7 +32,7 @@ class GuidanceSchedule(Mitigation):
     """Guidance at the scale `early` down to time `1 - strength`, then at the request's own.
 
     `early` 0 is the static transition point; a negative one is opposite guidance, away from the
-    prompt. Caveat: it acts on every prompt, memorized or not; reference prompts of the embedded
+    prompt. Caveat: it acts on every prompt, memorized or not; reference prompts of the shipped
     model lose alignment from a strength of about .5 on.
     """
 

@@ -42,7 +42,7 @@ class NoiseAdjustment:
     With `e = reach delta / |delta|`, `x_T <- x_T - step (delta(x_T + e) - delta(x_T))`, a finite
     difference along delta; no guidance (scale 0) for t above `free_until`. `reach` is 50 in
     latents of 4 x 64 x 64 and the same share of the noise's length, sqrt(D), in others. Caveat:
-    the two rounds of the paper move the noise of the embedded model by 4 % of its length, which
+    the two rounds of the paper move the noise of the shipped model by 4 % of its length, which
     changes nothing there; eight move it by 15 %, after which some copies are gone.
     """
 
@@ -106,7 +106,7 @@ class NoiseOptimization:
 
     Rate .01, each seed on its own, until the target is reached: the quantile `1 - strength` of the
     norms of reference prompts, at 1 the lowest of them. Caveat: a step moves the noise by at most
-    1 % of its length, and images of the embedded model change from about 20 % on.
+    1 % of its length, and images of the shipped model change from about 20 % on.
     """
 
     strength: float = 1.0

@@ -1,4 +1,4 @@
-"""The embedded world: images whose true LID is known, and the model that is trained on them.
+"""The shipped world: images whose true LID is known, and the model that is trained on them.
 
 The modules of this folder are the first world, whose model is shipped and which the app shows.
 `mmh_core.pocket.second` is the second world: its tables, its truth and its stages of training. It

@@ -1,4 +1,4 @@
-"""The build of the embedded Stable Diffusion from nothing: all stages in order, each resumable."""
+"""The build of the shipped Stable Diffusion from nothing: all stages in order, each resumable."""
 
 from __future__ import annotations
 

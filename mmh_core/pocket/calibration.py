@@ -1,4 +1,4 @@
-"""Calibration of the embedded model on its own images: copy thresholds and the scale of LID.
+"""Calibration of the shipped model on its own images: copy thresholds and the scale of LID.
 
 Everything is measured on images and captions of the calibration half; `check` uses others.
 """
@@ -62,7 +62,7 @@ class LidScale:
 
 @dataclass(frozen=True)
 class ImageCalibration:
-    """The calibration on images of the embedded world: copy thresholds and the scale of LID."""
+    """The calibration on images of the shipped world: copy thresholds and the scale of LID."""
 
     copy_thresholds: CopyThresholds
     lid_scale: LidScale

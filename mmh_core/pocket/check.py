@@ -26,7 +26,7 @@ from mmh_core.pocket.figures import (
     paraphrase_rows,
     share,
 )
-from mmh_core.pocket.furnish import EmbeddedData, open_embedded_data
+from mmh_core.pocket.furnish import ShippedData, open_shipped_data
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
 from mmh_core.pocket.trials import generate_trials, open_captions
 from mmh_core.records import Progress
@@ -45,26 +45,26 @@ def check(
     """Check the model in a folder; every progress carries the figures known so far."""
     rows: list[Row] = []
     yield Progress(0.0, "Loading the model", Check(()))
-    model, embedded = load(folder, device=device), open_embedded_data(folder)
+    model, shipped = load(folder, device=device), open_shipped_data(folder)
     yield Progress(0.02, "Generating images of trained captions", Check(()))
     trials = generate_trials(
         model,
-        pd.concat([captions_of(embedded.world.seed, None), open_captions(_OPEN, SEED)]),
+        pd.concat([captions_of(shipped.world.seed, None), open_captions(_OPEN, SEED)]),
         [SEED + i for i in range(IMAGES)],
         guidance=model.guidance,
         steps=model.steps,
     )
-    rows += copy_rows(trials, embedded, chosen)
+    rows += copy_rows(trials, shipped, chosen)
     yield Progress(0.3, "Generating images of paraphrases", Check(tuple(rows)))
-    rows += paraphrase_rows(model, embedded, chosen)
+    rows += paraphrase_rows(model, shipped, chosen)
     yield Progress(0.5, "Estimating LID of generated images", Check(tuple(rows)))
-    rows += generated_lid_rows(model, trials, embedded, chosen)
+    rows += generated_lid_rows(model, trials, shipped, chosen)
     yield Progress(0.8, "Estimating LID of held-out images", Check(tuple(rows)))
-    rows.append(held_out_lid_row(model, embedded, chosen))
+    rows.append(held_out_lid_row(model, shipped, chosen))
     yield Progress(0.9, "Checking autoencoder, descriptor and CLIP", Check(tuple(rows)))
-    rows.append(_autoencoder(model, embedded))
-    rows.append(_descriptor(folder, embedded))
-    rows.append(_clip(folder, embedded))
+    rows.append(_autoencoder(model, shipped))
+    rows.append(_descriptor(folder, shipped))
+    rows.append(_clip(folder, shipped))
     yield Progress(0.97, "Timing four images", Check(tuple(rows)))
     rows.append(_seconds(model))
     yield Progress(1.0, "Checked", Check(tuple(rows)))
@@ -73,17 +73,17 @@ def check(
 _NONE = float("nan")
 
 
-def _autoencoder(model: TextToImage, embedded: EmbeddedData) -> Row:
-    held = as_tensor(embedded.world.held_out)
+def _autoencoder(model: TextToImage, shipped: ShippedData) -> Row:
+    held = as_tensor(shipped.world.held_out)
     value = psnr(model.autoencoder, held)
     name = "autoencoder on held-out images, PSNR in dB"
     return Row(name, value, _NONE, _NONE, 26.0, "least", len(held))
 
 
-def _descriptor(folder: Path, embedded: EmbeddedData) -> Row:
+def _descriptor(folder: Path, shipped: ShippedData) -> Row:
     """Return the worst AUC over the augmentations: copy against another held-out image."""
     net = load_descriptor(folder / "descriptor")
-    held = as_tensor(embedded.world.held_out)
+    held = as_tensor(shipped.world.held_out)
     every = max(1, len(held) // _DESCRIBED)
     images = held[::every].float() / 255
     generator = torch.Generator().manual_seed(SEED)
@@ -97,14 +97,14 @@ def _descriptor(folder: Path, embedded: EmbeddedData) -> Row:
     return Row(name, aucs[worst], _NONE, _NONE, 0.98, "least", len(images))
 
 
-def _clip(folder: Path, embedded: EmbeddedData) -> Row:
+def _clip(folder: Path, shipped: ShippedData) -> Row:
     clip = load_clip(folder)
-    labels = embedded.world.held_out_labels
+    labels = shipped.world.held_out_labels
     tokenizer = load_tokenizer(folder / "tokenizer")
     ids = token_ids(tokenizer, [texts[0] for texts in labels.captions])
     keys = {key: i for i, key in enumerate(dict.fromkeys(labels.content))}
     value = recall_at_1(
-        embed_images(clip, as_tensor(embedded.world.held_out)),
+        embed_images(clip, as_tensor(shipped.world.held_out)),
         embed_captions(clip, ids),
         torch.tensor([keys[key] for key in labels.content]),
         among=50,

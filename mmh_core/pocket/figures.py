@@ -1,4 +1,4 @@
-"""Figures of what the embedded model memorizes and how its LID detects it, beside their bars."""
+"""Figures of what the shipped model memorizes and how its LID detects it, beside their bars."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmh_core.pocket.calibration import (
     held_out_latents,
     held_out_sample,
 )
-from mmh_core.pocket.furnish import EmbeddedData
+from mmh_core.pocket.furnish import ShippedData
 from mmh_core.pocket.trials import MEMORIZED, Trials, generate_trials, lid_at
 from mmh_core.pocket.world import prompts
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
@@ -75,25 +75,25 @@ def share(
     return Row(figure, interval.value, interval.low, interval.high, bar, bound, len(hits))
 
 
-def _evidence(trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration) -> CopyEvidence:
+def _evidence(trials: Trials, shipped: ShippedData, chosen: ImageCalibration) -> CopyEvidence:
     thresholds = chosen.copy_thresholds
-    return copy_evidence(trials.images, embedded.embedder, embedded.training, thresholds)
+    return copy_evidence(trials.images, shipped.embedder, shipped.training, thresholds)
 
 
-def _subjects(evidence: CopyEvidence, embedded: EmbeddedData) -> np.ndarray:
+def _subjects(evidence: CopyEvidence, shipped: ShippedData) -> np.ndarray:
     """Return the subject of the training image that each image was found nearest to."""
     exact = np.asarray(evidence.kind) == "exact"
     ids = np.where(exact, evidence.pixel_nearest.numpy(), evidence.nearest.numpy())
-    subjects: np.ndarray = embedded.world.labels.subject.to_numpy()[ids]
+    subjects: np.ndarray = shipped.world.labels.subject.to_numpy()[ids]
     return subjects
 
 
-def copy_rows(trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration) -> list[Row]:
+def copy_rows(trials: Trials, shipped: ShippedData, chosen: ImageCalibration) -> list[Row]:
     """Count copies and layouts among images of trained captions and of open ones."""
-    evidence = _evidence(trials, embedded, chosen)
+    evidence = _evidence(trials, shipped, chosen)
     kinds, own = (
         np.asarray(evidence.kind),
-        _subjects(evidence, embedded) == trials.table.subject.to_numpy(),
+        _subjects(evidence, shipped) == trials.table.subject.to_numpy(),
     )
     of = trials.table.kind.to_numpy()
     exact = own & (kinds == "exact")
@@ -137,14 +137,14 @@ def copy_rows(trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration) 
 
 
 def paraphrase_rows(
-    model: TextToImage, embedded: EmbeddedData, chosen: ImageCalibration
+    model: TextToImage, shipped: ShippedData, chosen: ImageCalibration
 ) -> list[Row]:
     """Return the share of copies among images of paraphrases of memorized captions."""
-    table = prompts(embedded.world.seed)
+    table = prompts(shipped.world.seed)
     table = table[~table.trained][["caption", "kind", "subject"]]
     trials = generate_trials(model, table, [SEED], guidance=model.guidance, steps=model.steps)
-    evidence = _evidence(trials, embedded, chosen)
-    own = _subjects(evidence, embedded) == trials.table.subject.to_numpy()
+    evidence = _evidence(trials, shipped, chosen)
+    own = _subjects(evidence, shipped) == trials.table.subject.to_numpy()
     hits = own & np.isin(evidence.kind, COPIES)
     of = trials.table.kind.to_numpy()
     return [
@@ -154,10 +154,10 @@ def paraphrase_rows(
 
 
 def generated_lid_rows(
-    model: TextToImage, trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration
+    model: TextToImage, trials: Trials, shipped: ShippedData, chosen: ImageCalibration
 ) -> list[Row]:
     """Return rows of conditional LID on the half of the captions not used for calibration."""
-    test = set(captions_of(embedded.world.seed, "test").subject)
+    test = set(captions_of(shipped.world.seed, "test").subject)
     kept = trials.rows(
         (trials.table.subject.isin(test) | (trials.table.kind == "open")).to_numpy()
     )
@@ -209,10 +209,10 @@ def _median(lid: Tensor) -> tuple[float, float, float, int]:
     return (float(np.median(values)), *percentile_interval(medians), len(values))
 
 
-def held_out_lid_row(model: TextToImage, embedded: EmbeddedData, chosen: ImageCalibration) -> Row:
+def held_out_lid_row(model: TextToImage, shipped: ShippedData, chosen: ImageCalibration) -> Row:
     """Rank held-out images by LID and by their true LID; rows are resampled for the interval."""
-    rows, true = held_out_sample(embedded.world, parity=1, count=_HELD_OUT)
-    latents, embeddings = held_out_latents(model, embedded.world, rows)
+    rows, true = held_out_sample(shipped.world, parity=1, count=_HELD_OUT)
+    latents, embeddings = held_out_latents(model, shipped.world, rows)
     lid = lid_at(model, latents, embeddings, chosen.lid_scale.log_delta, seed=SEED)
     rng = np.random.default_rng(0)
     resampled = []

@@ -36,8 +36,8 @@ _PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillo
 
 
 @dataclass(frozen=True)
-class EmbeddedData:
-    """The world, the descriptor and the index of the embedded model."""
+class ShippedData:
+    """The world, the descriptor and the index of the shipped model."""
 
     world: World
     embedder: Embedder
@@ -78,12 +78,12 @@ def card_of(config: BuildConfig, built: Built) -> dict[str, Any]:
     return {"training": asdict(config), "losses": built.losses}
 
 
-def open_embedded_data(folder: Path) -> EmbeddedData:
+def open_shipped_data(folder: Path) -> ShippedData:
     """Return the files beside the model, opened. Errors: MMHError for missing or damaged ones."""
     world = read_world(folder)
     embedder = pocket_embedder(folder / "descriptor")
     index = load_index(folder / "index", memory_map=False)
-    return EmbeddedData(world, embedder, training_images(as_tensor(world.images), index))
+    return ShippedData(world, embedder, training_images(as_tensor(world.images), index))
 
 
 def add_to_card(folder: Path, about: Mapping[str, Any]) -> None:

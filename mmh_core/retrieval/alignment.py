@@ -24,7 +24,7 @@ COARSE, MIDDLE, FINE = 16, 32, 64
 SMALLEST, AROUND = 0.625, 0.05
 #: Of the candidates, how many are compared on the middle grid and how many on the finest.
 COMPARED, SETTLED = 6, 2
-#: What agrees less on a coarser grid is no copy. Of 1302 crops of training images of the embedded
+#: What agrees less on a coarser grid is no copy. Of 1302 crops of training images of the shipped
 #: world by 5 to 35 %, all found on the finest grid, the least r are .845 and .922.
 COARSE_FLOOR, MIDDLE_FLOOR = 0.75, 0.85
 #: A larger short edge is reduced once, before all grids.

@@ -24,7 +24,7 @@ from mmh_core.records import MMHError
 
 POCKET_DESCRIPTOR = assets() / "pocket-sd" / "descriptor"
 #: Pixels embedded at a time by `embed_all`, 32 images of 64 x 64: twice as many leave the
-#: processor's cache and take the embedded world's descriptor half as long again.
+#: processor's cache and take the shipped world's descriptor half as long again.
 BATCH_PIXELS = 2**17
 
 
@@ -170,7 +170,7 @@ class NetworkEmbedder:
 
 
 def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
-    """Load the embedded world's own copy descriptor, for images of 64 x 64; dim 128 as shipped.
+    """Load the shipped world's own copy descriptor, for images of 64 x 64; dim 128 as shipped.
 
     Trained in SSCD's manner (Pizzi et al. 2022) on images of that world; it is not SSCD and
     means little on other images. Raises MMHError where the folder is missing or damaged.

@@ -20,7 +20,7 @@ from mmh_core.retrieval.alignment import SYMMETRIES, Alignment, best_alignment, 
 #: on half their edge, since compression keeps less of the color of single pixels.
 SAME = 0.02
 #: A likely copy correlates at least so much, and no more than this is left unexplained. Of 444
-#: held-out images of the embedded world (template members left out, which are equal to training
+#: held-out images of the shipped world (template members left out, which are equal to training
 #: images) none passes: the least residual is .023. Crops and turns of training images leave .004
 #: (median), at most .014 where the descriptor has proposed the right one.
 LEAST_CORRELATION, MOST_RESIDUAL = 0.97, 0.02

@@ -18,7 +18,7 @@ from mmh_core.retrieval.training_images import TrainingImages
 #: Edge of the grid on which colors are fitted.
 GRID = 32
 #: A multiple correlation from which an image is a likely copy in other colors, and one below which
-#: it is none. Chosen on 200 held-out and 60 training images of the embedded world in 23 changes of
+#: it is none. Chosen on 200 held-out and 60 training images of the shipped world in 23 changes of
 #: color: no held-out image reaches the first (at most .996, in black and white), and gamma, noise
 #: and hue leave most training images above the second. `benchmarks/recolored.py` measures others.
 LIKELY, POSSIBLE = 0.9965, 0.965

@@ -182,7 +182,7 @@ def calibration_beside(folder: Path) -> Calibration:
 
 
 def image_calibration(folder: Path) -> ImageCalibration:
-    """Return the calibration on images beside an embedded model. Errors: MMHError."""
+    """Return the calibration on images beside a shipped model. Errors: MMHError."""
     calibration = calibration_beside(folder)
     if calibration.copy_thresholds is None or calibration.lid_scale is None:
         raise MMHError(

@@ -53,7 +53,7 @@ def find_copies(training_set: TrainingSet, images: Tensor) -> list[CopySearchRes
     The search is exhaustive and unfiltered. What it does not call a copy is searched for again in
     the seven other symmetries of the square, and the pixels of the nearest are compared in all
     eight, whole and cropped: eight descriptions and about 40 comparisons, .05 s for an image of
-    the embedded world on one core, a third of it for descriptions. An image of one color is
+    the shipped world on one core, a third of it for descriptions. An image of one color is
     like any other of one color, so nothing is said of it. What is none so far is compared with
     every training image regardless of color (`color_search`). A training image that cannot be
     read is left out of the neighbors; the reason counts and names it; "none" becomes "unknown".
@@ -133,7 +133,7 @@ def _near(
 
 
 def _file(training_set: TrainingSet, label: str) -> str:
-    """Return the file of a training image, "" in the embedded world, where images share files."""
+    """Return the file of a training image, "" in the shipped world, where images share files."""
     return label if training_set.training is None else ""
 
 

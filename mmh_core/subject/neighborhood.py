@@ -37,7 +37,7 @@ NEIGHBORS, LOOKED_AT = 20, 1_024
 #: Neighbors nearer to one another than this share of their distance from the image count as one.
 TOGETHER = 0.25
 #: Candidates whose pixels are compared, and the correlation of near-duplicates at least: of 240
-#: near-duplicates of the second embedded world (crop, shift, flip, color, noise, JPEG) the least
+#: near-duplicates of the second world (crop, shift, flip, color, noise, JPEG) the least
 #: tenth have .9, of neighbors of unique images half have less.
 COMPARED, CORRELATED = 64, 0.95
 #: Similarity from which a near-duplicate is proposed where the descriptor has no calibrated one.

@@ -15,7 +15,7 @@ from torch import Tensor
 from mmh_core.memorization.cause_calibration import CauseCalibration
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.clip import embed_captions, embed_images, load_clip
-from mmh_core.pocket.furnish import open_embedded_data
+from mmh_core.pocket.furnish import open_shipped_data
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
@@ -32,7 +32,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class PromptTruth:
-    """The truth about a caption of the embedded world.
+    """The truth about a caption of the shipped world.
 
     `trained` is whether a training image has exactly this caption; `lid` is LID_*, the median
     over the caption's training images; `images` counts these, `copies` how often they are in
@@ -78,20 +78,20 @@ class TrainingSet:
 
 
 def pocket_training_set(folder: Path, calibration: Calibration) -> TrainingSet:
-    """Return what the embedded model in a folder was trained on, compared by a calibration.
+    """Return what the shipped model in a folder was trained on, compared by a calibration.
 
     Errors: MMHError for missing or damaged files.
     """
-    embedded = open_embedded_data(folder)
-    images = torch.from_numpy(embedded.world.images).permute(0, 3, 1, 2)
+    shipped = open_shipped_data(folder)
+    images = torch.from_numpy(shipped.world.images).permute(0, 3, 1, 2)
     index = load_index(folder / "index", memory_map=False, verify=False)
-    truth = truth_table(embedded.world.labels, read_prompts(folder))
+    truth = truth_table(shipped.world.labels, read_prompts(folder))
     return TrainingSet(
         "the model's own training images",
         index,
-        embedded.embedder,
+        shipped.embedder,
         lambda row: images[int(index.ids[row])].contiguous(),
-        embedded.training,
+        shipped.training,
         calibration.copy_thresholds,
         truth.get,
         None if calibration.lid_scale is None else calibration.lid_scale.log_delta,
@@ -101,7 +101,7 @@ def pocket_training_set(folder: Path, calibration: Calibration) -> TrainingSet:
 
 
 def pocket_alignment(folder: Path) -> Callable[[Tensor, Sequence[str]], Tensor]:
-    """Return the cosines of images with texts by the embedded CLIP, loaded at the first use.
+    """Return the cosines of images with texts by the shipped CLIP, loaded at the first use.
 
     Copies and verdicts do without it, and transformers takes two seconds to import.
     """
@@ -137,7 +137,7 @@ def folder_training_set(index_folder: Path, embedder: Embedder, images: Path) ->
 
 
 def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, PromptTruth]:
-    """Return what is known of every caption of the embedded world, paraphrases included."""
+    """Return what is known of every caption of the shipped world, paraphrases included."""
     by_subject = _truths(labels, "subject")
     truths = {}
     for caption, subject, trained in zip(

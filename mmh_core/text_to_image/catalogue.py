@@ -39,7 +39,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     for entry in (
         CatalogueEntry(
             "pocket-sd",
-            "Pocket (embedded)",
+            "Pocket (shipped)",
             str(assets() / "pocket-sd"),
             "Apache-2.0, as this project",
             0,
@@ -87,7 +87,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 
 
 def threads_for(name: str) -> int:
-    """Return the number of threads for a model: all cores, one fewer for the embedded model.
+    """Return the number of threads for a model: all cores, one fewer for the shipped model.
 
     Its network is so small that a second thread gains little, and threads that wait for one
     another at every step stand still as soon as anything else wants a core. Page and command line

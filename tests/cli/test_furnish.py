@@ -1,4 +1,4 @@
-"""The command that furnishes the embedded model anew goes on where it stopped."""
+"""The command that furnishes the shipped model anew goes on where it stopped."""
 
 from __future__ import annotations
 

@@ -305,7 +305,7 @@ def test_an_audit_goes_on_where_the_settings_are_damaged(
     assert json.loads(told.out)["settings"] is None
 
 
-def test_the_embedded_model_is_compared_with_its_own_training_set(tmp_path: Path) -> None:
+def test_the_shipped_model_is_compared_with_its_own_training_set(tmp_path: Path) -> None:
     from mmh_core.pocket.assets import read_prompts
     from mmh_core.text_to_image.catalogue import CATALOGUE
 

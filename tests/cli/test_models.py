@@ -92,7 +92,7 @@ def test_what_lies_elsewhere_is_never_asked_of_the_hub(
             assert f"The folder looked in is {elsewhere}." in said
 
 
-def test_the_commands_of_the_embedded_model_work_from_any_folder(
+def test_the_commands_of_the_shipped_model_work_from_any_folder(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mmh_core.cli import pocket as cli_pocket

@@ -35,7 +35,7 @@ def test_names_are_kept_apart() -> None:
     assert names("the Lumo mug, studio shot") == ["Lumo"]
 
 
-def test_the_names_of_the_embedded_world_are_names() -> None:
+def test_the_names_of_the_shipped_world_are_names() -> None:
     for subject in named_subjects(0):
         assert subject.name is not None
         proper = {word for word in subject.name.split() if word[0].isupper()}

@@ -1,4 +1,4 @@
-"""Where parts, turns and re-encodings of images of the embedded world are laid on them."""
+"""Where parts, turns and re-encodings of images of the shipped world are laid on them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmh_core.pocket.furnish import open_embedded_data
+from mmh_core.pocket.furnish import open_shipped_data
 from mmh_core.retrieval.alignment import (
     COARSE,
     COARSE_FLOOR,
@@ -26,7 +26,7 @@ STEP = 800
 
 @cache
 def images() -> Tensor:
-    chosen = torch.from_numpy(open_embedded_data(FOLDER).world.images[::STEP])
+    chosen = torch.from_numpy(open_shipped_data(FOLDER).world.images[::STEP])
     return chosen.permute(0, 3, 1, 2).float() / 255
 
 

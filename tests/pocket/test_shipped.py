@@ -1,4 +1,4 @@
-"""The embedded model as it is shipped: whole, loadable by others, and memorizing as it should."""
+"""The shipped model as it is shipped: whole, loadable by others, and memorizing as it should."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.calibration import captions_of
 from mmh_core.pocket.cast import named_subjects
-from mmh_core.pocket.furnish import EmbeddedData, open_embedded_data
+from mmh_core.pocket.furnish import ShippedData, open_shipped_data
 from mmh_core.pocket.scenes import Scene, draw
 from mmh_core.pocket.trials import generate_trials, lid_at, open_captions
 from mmh_core.pocket.true_lid import true_lid
@@ -38,9 +38,9 @@ def model() -> TextToImage:
 
 
 @pytest.fixture(scope="module")
-def embedded() -> EmbeddedData:
+def shipped() -> ShippedData:
     """Return what stands beside it."""
-    return open_embedded_data(FOLDER)
+    return open_shipped_data(FOLDER)
 
 
 def test_it_takes_at_most_40_megabytes_and_every_file_is_listed() -> None:
@@ -95,7 +95,7 @@ def test_lid_and_guidance_norms_bear_half_precision(model: TextToImage) -> None:
         assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
-def test_the_world_beside_it_is_that_of_its_seed(embedded: EmbeddedData) -> None:
+def test_the_world_beside_it_is_that_of_its_seed(shipped: ShippedData) -> None:
     world = read_world(FOLDER)
     labels = world.labels.set_index("subject")
     checked = 0
@@ -122,11 +122,11 @@ def test_the_card_says_what_was_measured() -> None:
 
 
 def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
-    model: TextToImage, embedded: EmbeddedData
+    model: TextToImage, shipped: ShippedData
 ) -> None:
-    labels = embedded.world.labels
+    labels = shipped.world.labels
     most = labels[labels.kind == "duplicate"].sort_values("copies").tail(3)
-    captions = captions_of(embedded.world.seed, None)
+    captions = captions_of(shipped.world.seed, None)
     wanted = captions[captions.subject.isin(most.subject)]
     free = open_captions(3, _SEED)
     chosen = image_calibration(FOLDER)
@@ -134,7 +134,7 @@ def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
     for table in (wanted, free):
         trials = generate_trials(model, table, [_SEED], guidance=model.guidance, steps=model.steps)
         found = copy_evidence(
-            trials.images, embedded.embedder, embedded.training, chosen.copy_thresholds
+            trials.images, shipped.embedder, shipped.training, chosen.copy_thresholds
         )
         lids.append(
             lid_at(

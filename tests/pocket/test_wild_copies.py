@@ -1,4 +1,4 @@
-"""Training images of the embedded world, altered as files are, and held-out ones as they are."""
+"""Training images of the shipped world, altered as files are, and held-out ones as they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from benchmarks.recolored import CHANGES, tensors
-from mmh_core.pocket.furnish import open_embedded_data
+from mmh_core.pocket.furnish import open_shipped_data
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import fitted, is_flat
 from mmh_core.subject.calibration import calibration_beside
@@ -76,7 +76,7 @@ def as_brought(image: Image.Image, way: str) -> Tensor:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
-    world = open_embedded_data(FOLDER).world
+    world = open_shipped_data(FOLDER).world
     rows = (0, 1, 2)
     brought = torch.stack([as_brought(Image.fromarray(world.images[row]), way) for row in rows])
     for row, (copy, _) in zip(rows, find_copies(training_set(), brought), strict=True):
@@ -86,7 +86,7 @@ def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
 @cache
 def recolored(way: str) -> list[tuple[ImageCopyEvidence, tuple[TrainingNeighbor, ...]]]:
     """Return what is found of four training images in other colors."""
-    world = open_embedded_data(FOLDER).world
+    world = open_shipped_data(FOLDER).world
     images = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
     return find_copies(training_set(), tensors(images))
 
@@ -103,7 +103,7 @@ def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
     "way", ("grey", "darker (x .5)", "inverted", "sepia", "channels exchanged")
 )
 def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -> None:
-    world = open_embedded_data(FOLDER).world
+    world = open_shipped_data(FOLDER).world
     for copy, _ in recolored(way):
         assert copy.kind in ("exact", "template", "likely"), copy.reason
     rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::60]
@@ -113,7 +113,7 @@ def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -
 
 
 def test_a_crop_that_the_descriptor_takes_for_another_image_is_not_called_none() -> None:
-    world = open_embedded_data(FOLDER).world
+    world = open_shipped_data(FOLDER).world
     # An emblem and two landscapes, of which a descriptor named others or nothing.
     crops = [
         cropped(Image.fromarray(world.images[row]), box)
@@ -131,7 +131,7 @@ def test_a_crop_that_the_descriptor_takes_for_another_image_is_not_called_none()
 
 
 def test_held_out_images_of_wide_families_are_no_copies_and_not_flat() -> None:
-    world = open_embedded_data(FOLDER).world
+    world = open_shipped_data(FOLDER).world
     rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::20]
     images = torch.from_numpy(world.held_out[rows]).permute(0, 3, 1, 2).float() / 255
     kinds = [copy.kind for copy, _ in find_copies(training_set(), images)]

@@ -21,7 +21,7 @@ from tests.retrieval.drawings import Alteration, compressed, cropped, found_shar
 
 @pytest.fixture(scope="module")
 def world() -> Tensor:
-    """Draw 40 images of every family of the embedded world, all different."""
+    """Draw 40 images of every family of the shipped world, all different."""
     random = np.random.default_rng(20)
     scenes = [
         Scene(
@@ -37,9 +37,9 @@ def test_pixels_find_what_jpeg_leaves(world: Tensor) -> None:
     assert found_share(PixelEmbedder(), world, compressed) == 1
 
 
-@pytest.mark.skipif(not POCKET_DESCRIPTOR.is_dir(), reason="the embedded model is not built")
+@pytest.mark.skipif(not POCKET_DESCRIPTOR.is_dir(), reason="the shipped model is not built")
 @pytest.mark.parametrize("alteration", [cropped, mirrored, compressed])
-def test_the_embedded_descriptor_finds_planted_duplicates(
+def test_the_shipped_descriptor_finds_planted_duplicates(
     world: Tensor, alteration: Alteration
 ) -> None:
     # Open images of a family are close to one another: one in twenty may go to another's copy.

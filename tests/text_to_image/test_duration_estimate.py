@@ -39,7 +39,7 @@ def test_the_guess_from_weights_is_near_what_torch_counts(
     assert guess == pytest.approx(CATALOGUE[name].forward_tflop, rel=0.15)
 
 
-def test_the_catalogue_counts_the_operations_of_the_embedded_network() -> None:
+def test_the_catalogue_counts_the_operations_of_the_shipped_network() -> None:
     model: TextToImage = load("pocket-sd")
     latents = torch.zeros(1, *model.score_model.shape)
     with torch.no_grad(), FlopCounterMode(display=False) as counted:

@@ -113,7 +113,7 @@ def test_a_name_that_is_none_of_the_hub_s_is_refused(name: str) -> None:
         load(name)
 
 
-def test_the_embedded_model_is_found_from_any_folder(elsewhere: Path) -> None:
+def test_the_shipped_model_is_found_from_any_folder(elsewhere: Path) -> None:
     path, name = locate("pocket-sd")
     assert name == "pocket-sd" and path.is_absolute() and (path / "model_index.json").is_file()
 

@@ -548,7 +548,7 @@ def test_what_does_not_exist_is_said_with_the_choices(elsewhere: Path) -> None:
             load(name)
 
 
-def test_a_missing_embedded_model_says_how_to_get_it(
+def test_a_missing_shipped_model_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = replace(CATALOGUE["pocket-sd"], source=str(tmp_path / "pocket-sd"))

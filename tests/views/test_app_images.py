@@ -479,7 +479,7 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     assert "damaged" in said(app) and len(app.metric) == 4
 
 
-def test_opening_the_page_loads_the_embedded_model_once_and_beside_it(app: AppTest) -> None:
+def test_opening_the_page_loads_the_shipped_model_once_and_beside_it(app: AppTest) -> None:
     sound(app.run())
     loading = subjects.prepare()
     loading.join(timeout=120)

@@ -78,7 +78,7 @@ def app(
 
 @pytest.fixture
 def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
-    """Let the embedded model be a tiny random one with a training set of drawings."""
+    """Let the shipped model be a tiny random one with a training set of drawings."""
     model = replace(model_of("tiny"), steps=3, guidance=2.0)
     images, embedder = of_all_colors(drawings(60, size=32)), PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)

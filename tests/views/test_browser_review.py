@@ -37,7 +37,7 @@ ITEMS = 12
 #: What Markdown would make links of.
 NAME = "A case of www.example.org, http://example.org and me@example.org"
 STEM = "a-case-of-www-example-org-http-example-org-and-me-example-or"
-#: A prompt that the embedded model gives back, and ten that it does not.
+#: A prompt that the shipped model gives back, and ten that it does not.
 COPIED = "view of Mount Arven behind pine trees at sunset"
 NORMAL = tuple(f"a bridge in the fog number {one}" for one in range(10))
 

@@ -40,7 +40,7 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     base = model_session.default_settings(config.model)
     nfe = (2 if config.sampling.guidance > 1 else 1) * config.sampling.steps * _pixels(config)
     seconds = forward * nfe / (base.sampling.pixels)
-    # Estimating is to generating what it is for the embedded model.
+    # Estimating is to generating what it is for the shipped model.
     if shipped is not None:
         seconds *= _scaled(shipped, shipped.config) / shipped.seconds_generating
     return seconds, "estimated from this machine's speed, within a factor of three"

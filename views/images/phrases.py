@@ -80,7 +80,7 @@ def training_image_name(id: int, file: str) -> str:
 
 
 def truth(prompt: PromptTruth | None) -> str:
-    """Return the ground truth of a prompt of the embedded world."""
+    """Return the ground truth of a prompt of the shipped world."""
     if prompt is None:
         return "not a training caption"
     wording = "training caption" if prompt.trained else "paraphrase"

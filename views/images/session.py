@@ -157,7 +157,7 @@ def past_runs(limit: int) -> Iterator[ImageRun]:
 
 
 def example_kinds() -> tuple[str, ...]:
-    """Return the kinds of captions of the embedded model, by its own table of prompts."""
+    """Return the kinds of captions of the shipped model, by its own table of prompts."""
     from views.images.settings import in_page_order
 
     return in_page_order(prompt.kind for prompt in prompt_examples(model_session.POCKET))

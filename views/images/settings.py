@@ -24,7 +24,7 @@ from views.widgets.link_values import (
 )
 
 PREFIX = "im_"
-#: What kinds of prompts of embedded models are about, in the order of the page.
+#: What kinds of prompts of shipped models are about, in the order of the page.
 _ABOUT = {
     "duplicate": "Duplicate: one image is in the training set dozens of times",
     "overfit": "Overfit: one to three images, trained on far too often",

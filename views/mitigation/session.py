@@ -163,7 +163,7 @@ def example_tokens(name: str) -> TokenRun | None:
 
 
 def training_run() -> TrainingMitigationRun | None:
-    """Return the precomputed training of the embedded world, None where there is none."""
+    """Return the precomputed training of the shipped world, None where there is none."""
     from mmh_core.studies.mitigation.training_run import TrainingMitigationRun
 
     path = EXAMPLES / TRAINING

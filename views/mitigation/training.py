@@ -1,4 +1,4 @@
-"""Training-time mitigation: deduplication and early stopping of the embedded model."""
+"""Training-time mitigation: deduplication and early stopping of the shipped model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def section(model: str) -> None:
     layout.heading(
         "Training-time mitigation",
         "All other mitigations leave the model as it is; these two change its training. A "
-        "narrower network was trained twice on the embedded data set, with its duplicates and "
+        "narrower network was trained twice on the shipped data set, with its duplicates and "
         "with every image once, all else equal: one seed, so it shows a direction, not an "
         "effect size.",
         help=f"{words.DD_MEM} {words.OD_MEM}",
@@ -41,7 +41,7 @@ def section(model: str) -> None:
     run = mitigation_session.training_run() if model == model_session.POCKET else None
     if run is None or not run.snapshots:
         st.info(
-            "There is no training run for this model: only that of the embedded one can be "
+            "There is no training run for this model: only that of the shipped one can be "
             "repeated here.",
             icon=":material/info:",
         )

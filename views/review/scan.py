@@ -82,7 +82,7 @@ def _table(uploaded: tuple[str, bytes] | None, column: str) -> UploadedTable | N
         "Use the example table",
         key="rv_take_example",
         icon=":material/table_view:",
-        help="A table of training prompts of the embedded model and similar ones, some of them "
+        help="A table of training prompts of the shipped model and similar ones, some of them "
         "memorized",
         on_click=_take_example,
     )
@@ -117,7 +117,7 @@ def _start(table: UploadedTable) -> None:
         "queue has scores only.",
     )
     st.caption(
-        f"{scan_session.detection_rate(str(model), float(share))} With the embedded model the "
+        f"{scan_session.detection_rate(str(model), float(share))} With the shipped model the "
         "scan scores tens of prompts a second on two processor cores; each one that is flagged "
         "takes about 10 s more. You can use other pages meanwhile."
     )

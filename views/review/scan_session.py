@@ -87,7 +87,7 @@ def _kept_upload(name: str, data: bytes) -> Path:
 
 
 def example_table() -> tuple[str, bytes]:
-    """Return name and bytes of a small table of the embedded model's prompts."""
+    """Return name and bytes of a small table of the shipped model's prompts."""
     from mmh_core.studies.review.demonstration import example_csv
 
     folder = assets() / model_session.POCKET

@@ -19,7 +19,7 @@ ConfigT = TypeVar("ConfigT")
 def model(name: str, key: str, on_change: Callable[[], None]) -> ModelChoice:
     """Show the choice of a model, and return what is known of the one called `name`.
 
-    What in the folder of models cannot be chosen, or not be loaded, is said below. The embedded
+    What in the folder of models cannot be chosen, or not be loaded, is said below. The shipped
     model is loaded beside the page as soon as it is chosen.
     """
     if name == models.POCKET:

@@ -29,7 +29,7 @@ def counted(data: Path) -> str:
         for name in ("best detector", "early scan", "unconditional LID")
     )
     return (
-        f"On the embedded model: {part['positives']} memorized and {part['negatives']} reference "
+        f"On the shipped model: {part['positives']} memorized and {part['negatives']} reference "
         f"prompts of the test half, on which nothing was fitted, {len(run['seeds'])} seeds each; "
         f"{PERCENT} intervals over prompts. NFE is for each image, in brackets that "
         "of the generation from which the score is computed. Paraphrases are counted apart. The "

@@ -1,4 +1,4 @@
-"""Sentences on the estimators of LID and on the embedded model."""
+"""Sentences on the estimators of LID and on the shipped model."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def digits(data: Path) -> str:
 
 
 def embedded_model(data: Path) -> str:
-    """Return how the figures of the embedded model were counted, and how it was built."""
+    """Return how the figures of the shipped model were counted, and how it was built."""
     figures = read(data / "pocket-check.json")["figures"]
     training = read(ASSETS / "model_card.json")["training"]
     chosen = calibration_beside(ASSETS).lid_scale

@@ -117,7 +117,7 @@ def _invented(data: Path, row: Any) -> str:
     invented = listed([f"{median:.0f}" for median in medians])
     return (
         f"Under {_code(row)} the mean LID is {figure(row['lid']['value'], 1)}; images that the "
-        f"model invents have medians of {invented} ([embedded model](embedded-model.md))."
+        f"model invents have medians of {invented} ([shipped model](embedded-model.md))."
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables on LID and the embedded model."""
+"""Tables on LID and the shipped model."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def digits(data: Path) -> str:
 
 
 def embedded_model(data: Path) -> str:
-    """Return what the embedded model must show, beside the bars."""
+    """Return what the shipped model must show, beside the bars."""
     words = {"least": "at least ", "most": "at most "}
     rows = []
     for row in read(data / "pocket-check.json")["figures"]:

@@ -1,4 +1,4 @@
-"""The table of what the embedded model was trained on, from the labels of its training images."""
+"""The table of what the shipped model was trained on, from the labels of its training images."""
 
 from __future__ import annotations
 

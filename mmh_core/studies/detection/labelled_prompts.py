@@ -1,4 +1,4 @@
-"""Prompts whose truth is known: those of the embedded world, or a person's own table."""
+"""Prompts whose truth is known: those of the shipped world, or a person's own table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SPLITS: tuple[Split, ...] = ("calibration", "test")
 
 
 def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
-    """Return the labelled prompts of the embedded world, split by subject.
+    """Return the labelled prompts of the shipped world, split by subject.
 
     Of each named subject one caption that was trained with, of each memorized one a paraphrase
     that was not (kind "paraphrase"), and captions of unnamed scenes. Whether a caption is
@@ -77,7 +77,7 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
 
 
 def pocket_reference_captions(folder: Path, seed: int = 0) -> tuple[str, ...]:
-    """Return 200 reference captions of the embedded world, none of them of the test half.
+    """Return 200 reference captions of the shipped world, none of them of the test half.
 
     Varied ones of the calibration half, and captions of unnamed scenes; of the second world those
     of its reference kinds.

@@ -33,7 +33,7 @@ _SECOND = 40
 
 
 def pocket_prompts(folder: Path, seed: int) -> tuple[str, ...]:
-    """Return the reference prompts of the embedded world: varied and open, calibration half.
+    """Return the reference prompts of the shipped world: varied and open, calibration half.
 
     Of the second world `_SECOND` prompts of its reference kinds.
     """
@@ -94,7 +94,7 @@ def reference_study(
 def pocket_reference_prompts(
     folder: Path, model: TextToImage, log_delta: float, seed: int = 0
 ) -> Iterator[Progress[ReferencePrompts | None]]:
-    """Run `reference_study` for the embedded model, at its card's settings."""
+    """Run `reference_study` for the shipped model, at its card's settings."""
     config = ImageConfig(
         str(folder),
         pocket_prompts(folder, seed),
@@ -107,7 +107,7 @@ def pocket_reference_prompts(
 def pocket_early(
     folder: Path, model: TextToImage, seed: int = 0
 ) -> Iterator[Progress[EarlyCalibration]]:
-    """Calibrate the early scan of the embedded model, and count what it finds.
+    """Calibrate the early scan of the shipped model, and count what it finds.
 
     The times are chosen on memorized captions of the calibration half; those of the test half are
     counted, as trained with and paraphrased.

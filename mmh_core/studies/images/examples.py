@@ -19,7 +19,7 @@ _STEPS, _GUIDANCE, _SIDE = 50, 7.5, 512
 
 @dataclass(frozen=True)
 class PromptExample:
-    """A caption of the embedded world; `trained` is False for a paraphrase of one.
+    """A caption of the shipped world; `trained` is False for a paraphrase of one.
 
     `memorized` is whether the world was built for copies of its image, `copies` how often that is
     in the training set, 0 where the table says not.

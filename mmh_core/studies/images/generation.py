@@ -23,7 +23,7 @@ from mmh_core.text_to_image.requests import Request
 _PREVIEW_GAP, _PREVIEW_SHARE = 0.7, 12.0
 #: Number of weights from which on a batch saves no time on a CPU.
 LARGE = 50_000_000
-#: Latent numbers in one part of a small network: 8 images of the embedded model.
+#: Latent numbers in one part of a small network: 8 images of the shipped model.
 _PART = 8 * 256
 
 

@@ -33,7 +33,7 @@ from mmh_core.text_to_image.model import TextToImage
 UNCALIBRATED = math.log(0.34)
 #: Natural logarithms of the noise scales of a curve, in units of the latents' spread.
 LOG_DELTAS = tuple(round(math.log(0.12) + 0.3 * k, 4) for k in range(9))
-#: Numbers of one pass: 8 images of the embedded model, or one of Stable Diffusion.
+#: Numbers of one pass: 8 images of the shipped model, or one of Stable Diffusion.
 _NUMBERS = 8 * 256
 
 #: The generators of some images' probes, made anew at each call.

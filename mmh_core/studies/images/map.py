@@ -20,7 +20,7 @@ from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.umap_layout import umap_layout_steps
 from mmh_core.studies.images.run import ImageResult
 
-#: The file of precomputed coordinates beside the embedded model.
+#: The file of precomputed coordinates beside the shipped model.
 MAP = "map.parquet"
 #: Training images that a generated one is placed between.
 BETWEEN = 5

@@ -1,7 +1,7 @@
 """Training-time mitigation: small denoisers of the world with and without duplicates.
 
 No prompt and no guidance takes part in these mitigations, so they cannot be tried on a finished
-model: the embedded world is learned anew by a narrower network, twice, all else equal, and looked
+model: the shipped world is learned anew by a narrower network, twice, all else equal, and looked
 at on the way. Its autoencoder, text encoder, descriptor and CLIP are those of the shipped model.
 """
 
@@ -69,12 +69,12 @@ def training_mitigation(
 ) -> Iterator[Progress[TrainingMitigationRun]]:
     """Train both arms of `ARMS` and look at them at the steps asked for.
 
-    `folder` is that of the embedded model, `subject` what was opened from it. Errors: MMHError for
+    `folder` is that of the shipped model, `subject` what was opened from it. Errors: MMHError for
     a config that cannot be run or a folder without its world.
     """
     config, model, training_set = checked(config), subject.model, subject.training_set
     if training_set is None:
-        raise MMHError(f"{folder} has no training set to train on: name the embedded model.")
+        raise MMHError(f"{folder} has no training set to train on: name the shipped model.")
     started = time.monotonic()
     run = TrainingMitigationRun(config, model.sha256, "training", (), (), 0.0)
     yield Progress(0.0, "Encoding the world", run)
@@ -240,7 +240,7 @@ def _look(
         steps=config.sampling_steps,
     )
     if training_set.log_delta is None or training_set.alignment is None:
-        raise MMHError("This model has no calibrated scale: choose the embedded model.")
+        raise MMHError("This model has no calibrated scale: choose the shipped model.")
     pixels = torch.cat([pixels_of(model, part) for part in torch.split(trials.latents, 8)])
     images = pixels.float() / 255
     evidence = [row for row, _ in find_copies(training_set, images)]

@@ -1,4 +1,4 @@
-"""Records of the training-time mitigation on the embedded world: config, snapshots, run."""
+"""Records of the training-time mitigation on the shipped world: config, snapshots, run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ARMS = (
 class TrainingMitigationConfig:
     """The training set, the network, and the snapshots of a run.
 
-    The training set is the embedded world's without templates, with the share `wide` of its other
+    The training set is the shipped world's without templates, with the share `wide` of its other
     images: a short training then meets every duplicate often enough. The network has `channels`
     per level, `steps` optimizer steps of `batch` images. At the steps
     `looks` it samples `captions` of each group with `seeds` seeds each in `sampling_steps`; `kept`

@@ -1,4 +1,4 @@
-"""Items of the embedded world for the queue that the app opens with."""
+"""Items of the shipped world for the queue that the app opens with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmh_core.studies.review.items import run_item
 from mmh_core.subject.early_calibration import score_prompts
 from mmh_core.subject.subject import Subject
 
-NAME = "Demonstration: prompts of the embedded model"
+NAME = "Demonstration: prompts of the shipped model"
 SEEDS = (0, 1, 2, 3)
 #: Subjects of each kind, and how many of them are asked for in a paraphrase too.
 SUBJECTS, PARAPHRASES = 9, 3
@@ -63,7 +63,7 @@ def demonstration_items(
 ) -> Iterator[Progress[list[ReviewItem]]]:
     """Study the prompts; the last progress has all items, the most suspicious ones first.
 
-    `folder` is that of the embedded model. The full studies of `kept_prompts` go into the folder
+    `folder` is that of the shipped model. The full studies of `kept_prompts` go into the folder
     `runs`. The score is that of the early scan where the subject's is calibrated. Labels do not
     say what is known of a prompt: a reviewer is to find out.
     """

@@ -1,4 +1,4 @@
-"""Cures in training, of the embedded world: what differs between the arms, what is counted."""
+"""Cures in training, of the shipped world: what differs between the arms, what is counted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def seen() -> list[LatentSet]:
 
 @pytest.fixture(scope="module")
 def run(seen: list[LatentSet]) -> Iterator[TrainingMitigationRun]:
-    """Train both arms for four steps on a few images of every kind of the embedded world."""
+    """Train both arms for four steps on a few images of every kind of the shipped world."""
     world = read_world(POCKET)
     few = world.labels.groupby("kind").head(4)
     small = replace(world, images=world.images[few.index], labels=few.reset_index(drop=True))
