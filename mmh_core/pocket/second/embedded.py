@@ -16,7 +16,7 @@ from mmh_core.pocket.scenes import Scene
 from mmh_core.pocket.second.families import GrammarCaption, family_of
 from mmh_core.pocket.second.finish import draw_all
 from mmh_core.pocket.second.images import caption_of, held_out_scene, open_images
-from mmh_core.pocket.second.plan import DENOISERS
+from mmh_core.pocket.second.plan import DENOISERS, GUIDANCE, STEPS
 from mmh_core.pocket.second.searched import kind_of, rendered_rows
 from mmh_core.pocket.second.training import Workshop
 from mmh_core.pocket.second.truth import lid_star
@@ -60,7 +60,8 @@ def embed_second(
     assemble(networks, shop.work / "tokenizer", out, shop.work)
     yield Progress(0.1, "Rendering training and held-out images", None)
     world = second_world(shop)
-    about = {"training": {"world": 2, "config": repr(shop.config)}}
+    training = {"world": 2, "config": repr(shop.config)}
+    about = {"guidance": GUIDANCE, "steps": STEPS, "training": training}
     for progress in furnish(out, world, about, caption_table(shop), number=2, placed=placed):
         yield Progress(0.2 + 0.8 * progress.fraction, progress.message, None)
 

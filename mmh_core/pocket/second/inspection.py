@@ -32,7 +32,7 @@ from mmh_core.pocket.second.generated import (
 from mmh_core.pocket.second.kept import KeptMeasurement, Record
 from mmh_core.pocket.second.networks import open_network
 from mmh_core.pocket.second.perfect import bayes_records, denoising_records, items
-from mmh_core.pocket.second.plan import NETWORKS
+from mmh_core.pocket.second.plan import GUIDANCE, NETWORKS
 from mmh_core.pocket.second.searched import (
     SearchedRows,
     calibrated_thresholds,
@@ -124,7 +124,7 @@ class Inspection:
     @cached_property
     def scale_measurement(self) -> KeptMeasurement:
         """Return the choice of the noise scale of LID, by the first network."""
-        settings = (self.counts.negatives, self.counts.scale_captions)
+        settings = (self.counts.negatives, self.counts.scale_captions, GUIDANCE)
         stages = ("descriptor", f"denoiser-{self.networks[0]}")
         folder = self.folder("scale", stages, settings)
         return KeptMeasurement("Choosing the scale of LID", folder, ("scale",), self._scale)
@@ -133,7 +133,9 @@ class Inspection:
         """Return the images of one network, with the copy evidence of each."""
         stage = f"denoiser-{number}"
         seeds = self.counts.seeds, self.counts.other_seeds
-        folder = self.folder("images", (stage, "descriptor"), (seeds, self.counts.negatives))
+        folder = self.folder(
+            "images", (stage, "descriptor"), (seeds, self.counts.negatives, GUIDANCE)
+        )
         captions = trained_to_generate(self.shop.tables, self.shop.truth())
         captions = captions[: self.counts.captions]
         trained = frozenset(captions)
@@ -302,7 +304,8 @@ class Inspection:
 
     @property
     def _scale_settings(self) -> object:
-        return self.counts.negatives, self.counts.scale_captions, self.networks[:1]
+        counts = self.counts
+        return counts.negatives, counts.scale_captions, self.networks[:1], GUIDANCE
 
     def folder(self, name: str, stages: Sequence[str], settings: object) -> Path:
         """Return the folder of a measurement: another one for other stages or settings."""

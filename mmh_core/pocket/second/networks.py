@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmh_core.files import write_text
-from mmh_core.pocket.furnish import GUIDANCE, STEPS
+from mmh_core.pocket.second.plan import GUIDANCE, STEPS
 from mmh_core.pocket.second.training import Workshop
 from mmh_core.text_to_image.components import write_pipeline
 from mmh_core.text_to_image.folder import CARD
@@ -22,7 +22,7 @@ def network_folder(shop: Workshop, stage: str) -> Path:
     Beside the build, one for each denoiser; its card is written last. Errors: MMHError for a stage
     that is not finished.
     """
-    folder = shop.work / "networks" / f"{stage}-{shop.stamp(stage)[:12]}"
+    folder = shop.work / "networks" / f"{stage}-{shop.stamp(stage)[:12]}-{GUIDANCE:g}"
     if (folder / CARD).is_file():
         return folder
     unet: nn.Module = shop.model(stage)
