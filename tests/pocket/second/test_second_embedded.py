@@ -25,7 +25,7 @@ from mmh_core.pocket.second.embedded import (
 from mmh_core.pocket.second.generated import ImageCounts
 from mmh_core.pocket.second.images import row_images
 from mmh_core.pocket.second.inspection import Inspection
-from mmh_core.pocket.second.plan import TINY, SecondConfig
+from mmh_core.pocket.second.plan import GUIDANCE, STEPS, TINY, SecondConfig
 from mmh_core.pocket.second.training import Workshop
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import copy_evidence
@@ -73,7 +73,7 @@ def test_the_product_opens_the_folder_and_searches_its_training_set(
     assert subject.calibration.copy_thresholds == inspection.thresholds
     assert subject.calibration.lid_scale is not None
     assert subject.calibration.sha256 == subject.model.sha256
-    assert (subject.model.guidance, subject.model.steps) == (2.0, 30)
+    assert (subject.model.guidance, subject.model.steps) == (GUIDANCE, STEPS)
     # The index has the rows of the training table, near-duplicates and copies counted.
     tables = inspection.shop.tables
     rows = tables.rows.iloc[: CONFIG.rows]
