@@ -14,12 +14,8 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError, Progress
-from mmh_core.retrieval.captions import (
-    CaptionTable,
-    FolderCaptions,
-    captions_beside,
-    matched,
-)
+from mmh_core.retrieval.caption_match import captions_beside, matched
+from mmh_core.retrieval.captions import CaptionTable, FolderCaptions
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.folder_files import FolderFiles, SkippedFile, folder_files, named
 from mmh_core.retrieval.image_content import NAMED

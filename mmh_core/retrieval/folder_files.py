@@ -102,9 +102,9 @@ def folder_files(folder: Path, *, most: int = MAX_FILES) -> Iterator[FolderFiles
     )
 
 
-def named(names: list[str], more: int = 0) -> str:
+def named(names: list[str]) -> str:
     """Return the first of some names, and how many more there are."""
-    rest = len(names) - SHOWN + more
+    rest = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from mmh_core.cli.app import main
 from mmh_core.records import MMHError
-from mmh_core.retrieval import captions as captions_module
-from mmh_core.retrieval.captions import FolderCaptions, captions_beside, matched, read_captions
+from mmh_core.retrieval.caption_match import BESIDE, captions_beside, matched
+from mmh_core.retrieval.captions import FolderCaptions, read_captions
 from tests.retrieval.drawings import drawings
 
 IMAGES = ["a.png", "sub/b.png", "café.png"]
@@ -155,7 +155,7 @@ def test_bounds_hold(tmp_path: Path) -> None:
         read_captions(path, largest=10)
 
 
-@pytest.mark.parametrize("name", captions_module.BESIDE)
+@pytest.mark.parametrize("name", BESIDE)
 def test_a_table_in_the_folder_counts_and_texts_fill_its_gaps(tmp_path: Path, name: str) -> None:
     table = pd.DataFrame({"file_name": ["a.png", "gone.png"], "text": ["one", "x"]})
     path = tmp_path / name
