@@ -9,6 +9,8 @@ prompt the model draws N(0, BROAD). All closed forms of the tests follow from
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -121,6 +123,32 @@ class OneHot(nn.Module):
         return (torch.cat([torch.eye(len(PROMPTS)), torch.zeros(1, len(PROMPTS))])[ids],)
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """A tokenizer that gives every text one number."""
+
+    number_of: Callable[[str], int]
+    model_max_length: int = 3
+    bos_token_id: int = 0
+    eos_token_id: int = 0
+    pad_token_id: int = 0
+
+    def __call__(self, texts: list[str] | str, **settings: Any) -> Any:
+        """Return the numbers (B, 1); of one text that there is nothing it would cut off."""
+        if isinstance(texts, str):
+            return {"input_ids": [], "offset_mapping": []}
+        return SimpleNamespace(input_ids=torch.tensor([self.number_of(t) for t in texts])[:, None])
+
+
+class Weakened(nn.Module):
+    """A text encoder that gives number n the row n % 4 of an identity, weaker the higher n."""
+
+    def forward(self, ids: Tensor) -> tuple[Tensor]:
+        """Return embeddings (B, 1, 4)."""
+        strength = 0.97 ** (ids // len(PROMPTS))
+        return (torch.eye(len(PROMPTS))[ids % len(PROMPTS)] * strength[..., None],)
+
+
 class Enlarger:
     """Decode latents by showing their channels' mean, every number as 8 x 8 gray pixels."""
 
@@ -151,6 +179,15 @@ def world(target: Target = "eps") -> TextToImage:
         scaling=1.0,
         image_size=(32, 32),
     )
+
+
+def numbered_world(number_of: Callable[[str], int]) -> TextToImage:
+    """Return the model with a Gaussian of its own for the number of every text.
+
+    Numbers 0 and 1 of each four are close to the duplicate and the template, 2 and 3 to the two
+    ordinary prompts.
+    """
+    return replace(world(), tokenizer=Numbers(number_of), text_encoder=Weakened())
 
 
 def unet_of(model: TextToImage) -> GaussianUNet:

@@ -1,4 +1,4 @@
-"""The benchmark of detectors on a tiny random model: what is fitted where and counted on what."""
+"""The benchmark of detectors on a model of Gaussians: what is fitted where and counted on what."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from mmh_core.subject.early_calibration import early_calibration, score_prompts
 from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.model import TextToImage
 from tests.detectors.joined import joined
+from tests.detectors.worlds import numbered_world
 from tests.text_to_image.conftest import ModelOf
 
 WORDS = ("the cat", "a cat", "cat the", "the the", "cats", "a", "the", "cat a", "dog", "that cat")
+TAILS = (" x", " y", " z", " w", " v")
 SEEDS = (1, 2)
 #: One of each family; the LIDs by other estimators cost most and go the same way.
 NAMES = (
@@ -56,9 +58,20 @@ def prompts(flip: bool = False) -> tuple[LabelledPrompt, ...]:
     return tuple(found)
 
 
+def number_of(text: str) -> int:
+    """Return a number of its own for a text, memorized for the labels of `prompts`."""
+    base, _, tail = text.rpartition(" ") if text[-2:] in TAILS else (text, "", "")
+    if base not in WORDS:
+        return 4 * len(WORDS)
+    row, half = WORDS.index(base), len(TAILS) + 1
+    return 4 * (half * row + TAILS.index(f" {tail}") + 1 if tail else half * row) + (
+        2 * (row % 2) + row // 2 % 2
+    )
+
+
 @pytest.fixture(scope="module")
-def model(model_of: ModelOf) -> TextToImage:
-    return replace(model_of("tiny"), steps=4, guidance=2.0)
+def model() -> TextToImage:
+    return replace(numbered_world(number_of), steps=4, guidance=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +256,8 @@ def test_a_persons_own_labels_are_halved_within_each_kind() -> None:
         split_labelled([("p", True, "memorized"), ("p", False, "normal")])
 
 
-def test_prompts_that_are_not_read_whole_are_named_in_the_record(model: TextToImage) -> None:
+def test_prompts_that_are_not_read_whole_are_named_in_the_record(model_of: ModelOf) -> None:
+    model = model_of("tiny")
     long = LabelledPrompt("the " * 20 + "cat", True, "memorized", "calibration")
     found = empty_run((*prompts(), long, long), replace(model, notes=("Read as v.",)), SEEDS)
     assert len(found.missing) == 1 and "--windows 2" in found.missing[0]
