@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from benchmarks.recolored import CHANGES, tensors
-from mmh_core.pocket.furnish import open_shipped_data
+from mmh_core.pocket.assets import read_world
+from mmh_core.pocket.world import World
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import fitted, is_flat
 from mmh_core.subject.calibration import calibration_beside
@@ -30,6 +31,11 @@ Alteration = Callable[[Image.Image], tuple[Image.Image, str, dict[str, int]]]
 @cache
 def training_set() -> TrainingSet:
     return pocket_training_set(FOLDER, calibration_beside(FOLDER))
+
+
+@cache
+def world() -> World:
+    return read_world(FOLDER)
 
 
 def margins(image: Image.Image) -> Image.Image:
@@ -74,20 +80,17 @@ def as_brought(image: Image.Image, way: str) -> Tensor:
     return fitted(read_image(file.getvalue()), (64, 64))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
-    world = open_shipped_data(FOLDER).world
-    rows = (0, 1, 2)
-    brought = torch.stack([as_brought(Image.fromarray(world.images[row]), way) for row in rows])
-    for row, (copy, _) in zip(rows, find_copies(training_set(), brought), strict=True):
-        assert copy.kind in ("exact", "template", "likely"), (row, copy.reason)
+@pytest.mark.parametrize(("row", "way"), [(i % 3, way) for i, way in enumerate(WAYS)])
+def test_an_altered_training_image_is_a_copy_or_a_likely_one(row: int, way: str) -> None:
+    image = Image.fromarray(world().images[row])
+    [(copy, _)] = find_copies(training_set(), as_brought(image, way)[None])
+    assert copy.kind in ("exact", "template", "likely"), copy.reason
 
 
 @cache
 def recolored(way: str) -> list[tuple[ImageCopyEvidence, tuple[TrainingNeighbor, ...]]]:
     """Return what is found of four training images in other colors."""
-    world = open_shipped_data(FOLDER).world
-    images = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
+    images = [CHANGES[way](Image.fromarray(world().images[row])) for row in (0, 777, 2500, 4000)]
     return find_copies(training_set(), tensors(images))
 
 
@@ -103,20 +106,19 @@ def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
     "way", ("grey", "darker (x .5)", "inverted", "sepia", "channels exchanged")
 )
 def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -> None:
-    world = open_shipped_data(FOLDER).world
     for copy, _ in recolored(way):
         assert copy.kind in ("exact", "template", "likely"), copy.reason
-    rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::60]
-    fresh = [CHANGES[way](Image.fromarray(world.held_out[row])) for row in rows]
+    rows = np.flatnonzero(world().held_out_labels.kind.isin(("open", "overfit")))[::60]
+    fresh = [CHANGES[way](Image.fromarray(world().held_out[row])) for row in rows]
     for copy, _ in find_copies(training_set(), tensors(fresh)):
         assert copy.kind in ("none", "unknown"), copy.reason
 
 
+@pytest.mark.slow  # On small sets of images tests/subject/test_crop_search.py tries the same.
 def test_a_crop_that_the_descriptor_takes_for_another_image_is_not_called_none() -> None:
-    world = open_shipped_data(FOLDER).world
     # An emblem and two landscapes, of which a descriptor named others or nothing.
     crops = [
-        cropped(Image.fromarray(world.images[row]), box)
+        cropped(Image.fromarray(world().images[row]), box)
         for row, box in ((3366, (6, 6, 57, 57)), (1033, (6, 6, 57, 57)), (2048, (0, 0, 51, 51)))
     ]
     images = tensors(crops)
@@ -125,16 +127,15 @@ def test_a_crop_that_the_descriptor_takes_for_another_image_is_not_called_none()
     ):
         copy, _ = search_crops(training_set(), image, found)
         assert copy.kind in ("likely", "unknown") and str(row) in copy.reason, copy.reason
-    held_out = torch.from_numpy(world.held_out[[504, 252]]).permute(0, 3, 1, 2).float() / 255
+    held_out = torch.from_numpy(world().held_out[[504, 252]]).permute(0, 3, 1, 2).float() / 255
     for image, found in zip(held_out, find_copies(training_set(), held_out), strict=True):
         assert search_crops(training_set(), image, found)[0] == found[0]
 
 
 def test_held_out_images_of_wide_families_are_no_copies_and_not_flat() -> None:
-    world = open_shipped_data(FOLDER).world
-    rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::20]
-    images = torch.from_numpy(world.held_out[rows]).permute(0, 3, 1, 2).float() / 255
+    rows = np.flatnonzero(world().held_out_labels.kind.isin(("open", "overfit")))[::20]
+    images = torch.from_numpy(world().held_out[rows]).permute(0, 3, 1, 2).float() / 255
     kinds = [copy.kind for copy, _ in find_copies(training_set(), images)]
     assert set(kinds) <= {"none", "unknown"} and kinds.count("none") >= len(kinds) / 2
-    trained = torch.from_numpy(world.images[::10]).permute(0, 3, 1, 2).float() / 255
+    trained = torch.from_numpy(world().images[::10]).permute(0, 3, 1, 2).float() / 255
     assert not bool(is_flat(trained).any())
