@@ -32,6 +32,7 @@ from mmh_core.cli.options import (
     Seeds,
     Share,
     Windows,
+    WorkFolder,
 )
 from mmh_core.cli.output import (
     check_places,
@@ -74,6 +75,8 @@ def benchmark(
     calibration: CalibrationFile = None,
     out: RunFile = None,
     json_file: JsonFile = None,
+    resume: Annotated[bool, typer.Option(help="Resume from the work folder.")] = False,
+    work: WorkFolder = Path(".mmh/benchmark"),
     windows: Windows = 1,
     index: IndexFolder = None,
     index_images: IndexImages = None,
@@ -84,7 +87,8 @@ def benchmark(
 
     The shipped model has labelled prompts of its own; another one needs a table of them. The
     early scan of --calibration, else of the shipped model's own calibration, has a row of its
-    own; the early scan is timed beside the published way.
+    own; the early scan is timed beside the published way. With --resume finished parts are kept
+    in the work folder and used again.
     """
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
     from mmh_core.studies.detection.throughput import throughput
@@ -119,7 +123,13 @@ def benchmark(
             )
         early = None
     run = followed(
-        benchmark_study(labelled, subject, seeds=numbers, log_delta=log_delta, early=early)
+        benchmark_study(
+            *(labelled, subject),
+            seeds=numbers,
+            log_delta=log_delta,
+            early=early,
+            kept=work if resume else None,
+        )
     )
     pace = followed(throughput(subject.model, [prompt.prompt for prompt in run.prompts]))
     report(run, out, json_file, published=prompts is not None, pace=pace)

@@ -18,6 +18,8 @@ from mmh_core.subject.devices import device_of
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
+    from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.studies.mitigation.run import MitigationConfig
     from mmh_core.subject.calibration import Calibration
     from mmh_core.subject.subject import Subject
     from mmh_core.text_to_image.model import TextToImage
@@ -42,6 +44,21 @@ class Furnishing:
     def folder(self) -> Path:
         """Return the folder of the model."""
         return self.assets / self.name
+
+    @property
+    def model_name(self) -> str:
+        """Return the name by which commands open the model: that of the catalogue, or a folder."""
+        shipped = self.folder.resolve() == _POCKET.resolve()
+        return "pocket-sd" if shipped else str(self.folder)
+
+    def parts(self, stage: str) -> Path:
+        """Return where finished parts of a stage are kept: elsewhere for another calibration."""
+        from mmh_core.subject.calibration import FILE
+        from mmh_core.text_to_image.weights import digest as digest_of
+
+        calibration = self.folder / FILE
+        digest = digest_of(calibration)[:12] if calibration.is_file() else "uncalibrated"
+        return self.work / "parts" / f"{stage}-{digest}"
 
     @cached_property
     def seed(self) -> int:
@@ -172,7 +189,9 @@ def _normal(at: Furnishing) -> None:
     from mmh_core.subject.calibration import empty_calibration, image_calibration
 
     scale = image_calibration(at.folder).lid_scale.log_delta
-    references = followed(pocket_reference_prompts(at.folder, at.model, scale, at.seed))
+    references = followed(
+        pocket_reference_prompts(at.folder, at.model, scale, at.seed, kept=at.parts("normal"))
+    )
     at.keep(replace(empty_calibration(at.model), reference_prompts=references))
 
 
@@ -203,7 +222,9 @@ def _detectors(at: Furnishing) -> None:
 
     labelled, subject = pocket_labelled(at.folder, at.seed), at.subject()
     early = subject.calibration.early
-    detectors = followed(calibrate_detectors(labelled, subject, early=early))
+    detectors = followed(
+        calibrate_detectors(labelled, subject, early=early, kept=at.parts("detectors"))
+    )
     at.keep(replace(empty_calibration(at.model), detectors=detectors))
 
 
@@ -220,49 +241,64 @@ def _figures(at: Furnishing) -> None:
 
 
 def _images(at: Furnishing) -> None:
-    from mmh_core.store.archive import load_record, save_record
-    from mmh_core.studies.detection.prompt_scan import scanned
+    from mmh_core.store.archive import load_record
     from mmh_core.studies.images.run import ImageRun
-    from mmh_core.studies.images.study import image_study
+
+    for path in sorted((at.assets / "images").glob("*.safetensors")):
+        image_example(at, path, load_record(path, ImageRun).config)
+
+
+def image_example(at: Furnishing, path: Path, config: ImageConfig) -> None:
+    """Make a finished example of images with the early scan of its prompts."""
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.detection.prompt_scan import scanned
+    from mmh_core.studies.images.kept_run import kept_image_run
 
     subject = at.subject()
-    for path in sorted((at.assets / "images").glob("*.safetensors")):
-        config = load_record(path, ImageRun).config
-        steps = image_study(config, subject)
-        save_record(path, followed(scanned(steps, at.model, subject.calibration.early)))
+    steps = kept_image_run(config, subject, at.parts("images"))
+    save_record(path, followed(scanned(steps, at.model, subject.calibration.early)))
 
 
 def _mitigation(at: Furnishing) -> None:
-    from mmh_core.store.archive import load_record, save_record
+    from mmh_core.store.archive import load_record
     from mmh_core.studies.mitigation.run import MitigationRun
+
+    for path in sorted((at.assets / "mitigation").glob("*.safetensors")):
+        if not path.stem.endswith("-tokens"):
+            mitigation_example(at, path, load_record(path, MitigationRun).config)
+
+
+def mitigation_example(at: Furnishing, path: Path, config: MitigationConfig) -> None:
+    """Make a finished comparison with its robustness, and the words that matter beside it."""
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.mitigation.captions import paraphrases_listed
+    from mmh_core.studies.mitigation.robustness import robust_study
     from mmh_core.studies.mitigation.study import mitigation_study
     from mmh_core.studies.mitigation.token_attribution import token_study
 
-    subject, folder = at.subject(), at.assets / "mitigation"
-    for path in sorted(folder.glob("*.safetensors")):
-        if path.stem.endswith("-tokens"):
-            continue
-        config = load_record(path, MitigationRun).config
-        run = followed(mitigation_study(config, subject))
-        save_record(path, run)
-        words = path.with_name(f"{path.stem}-tokens{path.suffix}")
-        if words.exists():
-            first_config = replace(config, prompts=config.prompts[:1])
-            attributions = followed(token_study(first_config, subject, run.cells[0].latents))
-            save_record(words, attributions)
+    subject, kept = at.subject(), at.parts("mitigation")
+    run = followed(mitigation_study(config, subject, kept=kept))
+    listed = paraphrases_listed(at.folder, config.prompts[0])
+    run = followed(robust_study(run, subject, listed, kept=kept))
+    save_record(path, run)
+    words = path.with_name(f"{path.stem}-tokens{path.suffix}")
+    if words.exists():
+        first = replace(config, prompts=config.prompts[:1])
+        save_record(words, followed(token_study(first, subject, run.cells[0].latents)))
 
 
 def _review(at: Furnishing) -> None:
-    from mmh_core.cli.review import demonstration_command
+    from mmh_core.cli.review import write_demonstration
 
-    demonstration_command(at.assets / "review" / "demonstration.zip", device=at.device)
+    out = at.assets / "review" / "demonstration.zip"
+    write_demonstration(at.subject(), at.folder, out, at.parts("review"))
 
 
 def _benchmark(at: Furnishing) -> None:
     from mmh_core.cli.benchmark import benchmark
 
     benchmark(
-        model="pocket-sd",
+        model=at.model_name,
         prompts=None,
         seeds=_SEEDS,
         log_delta=None,
@@ -270,6 +306,8 @@ def _benchmark(at: Furnishing) -> None:
         calibration=None,
         out=at.assets / "benchmark" / "pocket-sd.safetensors",
         json_file=at.work / "benchmark.json",
+        resume=True,
+        work=at.parts("benchmark"),
         device=at.device,
     )
 
@@ -283,8 +321,8 @@ def _mitigation_benchmark(at: Furnishing) -> None:
         seeds=_SEEDS,
         json_file=at.work / "mitigation-benchmark.json",
         resume=True,
-        work=at.work / "mitigation-benchmark",
-        model="pocket-sd",
+        work=at.parts("mitigation-benchmark"),
+        model=at.model_name,
         device=at.device,
     )
 

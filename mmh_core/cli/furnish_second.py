@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mmh_core.cli.furnish import STAGES, Furnishing, run_stages
+from mmh_core.cli.furnish import (
+    STAGES,
+    Furnishing,
+    image_example,
+    mitigation_example,
+    run_stages,
+)
 from mmh_core.cli.output import check_places, followed, run_to_end
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
@@ -105,8 +111,7 @@ def _calibration(at: Furnishing, inspection: Inspection) -> None:
     """Keep the copy thresholds and the scale of LID, measured as for the check and kept there."""
     from mmh_core.subject.calibration import empty_calibration
 
-    measured = (inspection.threshold_measurement, inspection.scale_measurement)
-    for measurement in measured:
+    for measurement in inspection.calibrations():
         for done, of in measurement.run():
             typer.echo(f"{measurement.words}: {done} of {of}", err=True)
     at.keep(
@@ -156,21 +161,17 @@ def _figures(at: Furnishing, inspection: Inspection) -> None:
 def _images(at: Furnishing) -> None:
     """Make one finished example of each kind; those of other kinds make way."""
     from mmh_core.pocket.second.embedded import second_example
-    from mmh_core.store.archive import load_record, save_record
-    from mmh_core.studies.detection.prompt_scan import scanned
+    from mmh_core.store.archive import load_record
     from mmh_core.studies.images.run import ImageRun
-    from mmh_core.studies.images.study import image_study
 
-    subject, folder = at.subject(), at.assets / "images"
+    folder = at.assets / "images"
     kept = sorted(folder.glob("*.safetensors"))
     if not kept:
         raise MMHError(f"{folder} holds no finished example whose settings could be taken.")
     settings: ImageConfig = load_record(kept[0], ImageRun).config
     for kind in _EXAMPLES:
         config = replace(settings, prompts=(second_example(at.folder, kind),))
-        steps = image_study(config, subject)
-        run = followed(scanned(steps, at.model, subject.calibration.early))
-        save_record(folder / f"{kind}.safetensors", run)
+        image_example(at, folder / f"{kind}.safetensors", config)
     for path in kept:
         if path.stem not in _EXAMPLES:
             path.unlink()
@@ -179,16 +180,10 @@ def _images(at: Furnishing) -> None:
 def _mitigation(at: Furnishing) -> None:
     """Make the finished comparison of mitigations with captions of this world."""
     from mmh_core.pocket.second.embedded import second_example
-    from mmh_core.store.archive import load_record, save_record
+    from mmh_core.store.archive import load_record
     from mmh_core.studies.mitigation.run import MitigationRun
-    from mmh_core.studies.mitigation.study import mitigation_study
-    from mmh_core.studies.mitigation.token_attribution import token_study
 
-    subject, path = at.subject(), at.assets / "mitigation" / "duplicate.safetensors"
+    path = at.assets / "mitigation" / "duplicate.safetensors"
     prompts = tuple(second_example(at.folder, kind) for kind in _COMPARED)
     config = replace(load_record(path, MitigationRun).config, prompts=prompts)
-    run = followed(mitigation_study(config, subject))
-    save_record(path, run)
-    first = replace(config, prompts=prompts[:1])
-    attributions = followed(token_study(first, subject, run.cells[0].latents))
-    save_record(path.with_name("duplicate-tokens.safetensors"), attributions)
+    mitigation_example(at, path, config)

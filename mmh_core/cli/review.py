@@ -19,6 +19,7 @@ from mmh_core.store.review_records import MAX_NAME
 if TYPE_CHECKING:
     from mmh_core.store.sqlite_file import SqliteFile
     from mmh_core.store.verdict_chain import ChainReport
+    from mmh_core.subject.subject import Subject
 
 FILE = "review.sqlite"
 
@@ -206,19 +207,26 @@ def demonstration_command(
     device: DeviceName = "auto",
 ) -> None:
     """Generate and analyze prompts of the shipped model, as the queue that the app opens with."""
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    check_places(out)
+    folder = Path(CATALOGUE["pocket-sd"].source)
+    write_demonstration(opened("pocket-sd", device, calibration=calibration), folder, out)
+
+
+def write_demonstration(
+    subject: Subject, folder: Path, out: Path, parts: Path | None = None
+) -> None:
+    """Write the queue of the model in a folder as a case; `parts` are as of its items."""
     from tempfile import TemporaryDirectory
 
     from mmh_core.store.case_export import export_case
     from mmh_core.store.queues import create_queue
     from mmh_core.studies.review.demonstration import NAME, demonstration_items
-    from mmh_core.text_to_image.catalogue import CATALOGUE
 
-    check_places(out)
-    folder = Path(CATALOGUE["pocket-sd"].source)
-    subject = opened("pocket-sd", device, calibration=calibration)
     with TemporaryDirectory() as temporary:
         runs = Path(temporary) / "runs"
-        items = followed(demonstration_items(subject, folder, runs))
+        items = followed(demonstration_items(subject, folder, runs, parts))
         file = _file(Path(temporary), make=True)
         queue = create_queue(
             file,

@@ -22,6 +22,8 @@ from mmh_core.dimension.spectral import (
 )
 from mmh_core.records import LidEstimate
 
+#: The estimator of images that is always run; others come on request.
+DEFAULT_ESTIMATOR = "soft_spectral_count"
 _WINDOW = (-0.5, -0.25, 0.0, 0.25, 0.5)
 
 

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from mmh_core.pocket.batches import as_tensor
-from mmh_core.pocket.trials import MEMORIZED, generate_trials, lid_at, open_captions
+from mmh_core.pocket.trials import (
+    MEMORIZED,
+    generate_trials,
+    lid_at,
+    open_captions,
+    trial_lids,
+)
 from mmh_core.pocket.world import World, prompts
 from mmh_core.records import Progress
 from mmh_core.retrieval.copy_evidence import copy_evidence
@@ -86,12 +92,13 @@ def calibrate(
     )
     memorized = torch.from_numpy(trials.table.kind.isin(MEMORIZED).to_numpy())
     held, true = held_out_sample(world, parity=0, count=_HELD_OUT)
-    latents, embeddings = held_out_latents(model, world, held)
+    pixels, texts = held_out_images(world, held)
+    latents = encoded(model, pixels)
     auc, rank, normal = [], [], []
     for number, delta in enumerate(DELTAS):
         yield Progress(0.4 + 0.12 * number, f"Estimating LID at noise scale {delta:g}", None)
-        lid = lid_at(model, trials.latents, trials.embeddings, math.log(delta), seed=number)
-        held_lid = lid_at(model, latents, embeddings, math.log(delta), seed=number)
+        lid = trial_lids(model, trials, math.log(delta))
+        held_lid = lid_at(model, latents, math.log(delta), prompts=texts, images=pixels)
         auc.append(float(area_under_curve(-lid[memorized], -lid[~memorized])))
         rank.append(rank_correlation(held_lid, true))
         normal.append(tuple(lid[~memorized].tolist()))
@@ -132,12 +139,15 @@ def held_out_sample(world: World, *, parity: int, count: int) -> tuple[np.ndarra
     return chosen, torch.tensor(labels.lid.to_numpy()[chosen].astype(np.float64))
 
 
-def held_out_latents(model: TextToImage, world: World, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return latents and caption embeddings of held-out images."""
-    images = as_tensor(world.held_out[rows]).float() / 255
-    latents = torch.cat([model.encode(part) for part in torch.split(images, 32)])
-    texts = [world.held_out_labels.captions[row][0] for row in rows]
-    return latents, torch.cat([model.encode_text([text]) for text in texts])
+def held_out_images(world: World, rows: np.ndarray) -> tuple[Tensor, list[str]]:
+    """Return held-out images (B, 3, H, W) in [0, 1] and the caption of each."""
+    texts = [str(world.held_out_labels.captions[row][0]) for row in rows]
+    return as_tensor(world.held_out[rows]).float() / 255, texts
+
+
+def encoded(model: TextToImage, images: Tensor) -> Tensor:
+    """Return the latents (B, C, h, w) of images in [0, 1]."""
+    return torch.cat([model.encode(part) for part in torch.split(images, 32)])
 
 
 def reconstructed(model: TextToImage, images: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from torch import Tensor
 from mmh_core.pocket.calibration import (
     ImageCalibration,
     captions_of,
-    held_out_latents,
+    encoded,
+    held_out_images,
     held_out_sample,
 )
 from mmh_core.pocket.furnish import ShippedData
-from mmh_core.pocket.trials import MEMORIZED, Trials, generate_trials, lid_at
+from mmh_core.pocket.trials import MEMORIZED, Trials, generate_trials, lid_at, trial_lids
 from mmh_core.pocket.world import prompts
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
 from mmh_core.statistics.agreement import rank_correlation
@@ -161,7 +162,7 @@ def generated_lid_rows(
     kept = trials.rows(
         (trials.table.subject.isin(test) | (trials.table.kind == "open")).to_numpy()
     )
-    lid = lid_at(model, kept.latents, kept.embeddings, chosen.lid_scale.log_delta, seed=SEED)
+    lid = trial_lids(model, kept, chosen.lid_scale.log_delta)
     of = kept.table.kind.to_numpy()
     memorized = torch.from_numpy(np.isin(of, MEMORIZED))
 
@@ -212,8 +213,9 @@ def _median(lid: Tensor) -> tuple[float, float, float, int]:
 def held_out_lid_row(model: TextToImage, shipped: ShippedData, chosen: ImageCalibration) -> Row:
     """Rank held-out images by LID and by their true LID; rows are resampled for the interval."""
     rows, true = held_out_sample(shipped.world, parity=1, count=_HELD_OUT)
-    latents, embeddings = held_out_latents(model, shipped.world, rows)
-    lid = lid_at(model, latents, embeddings, chosen.lid_scale.log_delta, seed=SEED)
+    pixels, prompts = held_out_images(shipped.world, rows)
+    latents, log_delta = encoded(model, pixels), chosen.lid_scale.log_delta
+    lid = lid_at(model, latents, log_delta, prompts=prompts, images=pixels)
     rng = np.random.default_rng(0)
     resampled = []
     for _ in range(500):

@@ -10,12 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR
 from mmh_core.dimension.lanczos import Effort
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.pocket.cast import random_style
 from mmh_core.pocket.grammar import captions
 from mmh_core.pocket.scenes import PAINTERS
 from mmh_core.text_to_image.generation import generate
+from mmh_core.text_to_image.image_probes import probe_generators
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling, Steering
 
@@ -73,7 +75,7 @@ def generate_trials(
     guidance: float,
     steps: int,
 ) -> Trials:
-    """Generate one image for each caption and seed by DDIM; `wanted` has caption, kind, subject.
+    """Generate one image for each caption and seed by DDIM; `captions` has caption, kind, subject.
 
     Caption number c gets the seeds `s + 1000 c`, so that no two images start from equal noise.
     """
@@ -81,10 +83,7 @@ def generate_trials(
         [captions.assign(seed=[seed + 1000 * c for c in range(len(captions))]) for seed in seeds],
         ignore_index=True,
     )[["caption", "kind", "subject", "seed"]]
-    distinct = list(dict.fromkeys(table.caption))
-    encoded = torch.cat([model.encode_text([text]) for text in distinct])
-    numbers = {text: i for i, text in enumerate(distinct)}
-    embeddings = encoded[[numbers[text] for text in table.caption]].cpu()
+    embeddings = embedded(model, list(table.caption))
     latents, images, norms = [], [], []
     for start in range(0, len(table), _DRAWN):
         part = slice(start, start + _DRAWN)
@@ -111,28 +110,47 @@ def generate_trials(
     return Trials(table, torch.cat(latents), torch.cat(images), embeddings, torch.cat(norms))
 
 
+def embedded(model: TextToImage, texts: Sequence[str]) -> Tensor:
+    """Return the embeddings (B, tokens, width) of texts, each distinct one encoded once."""
+    distinct = list(dict.fromkeys(texts))
+    encoded = torch.cat([model.encode_text([text]) for text in distinct])
+    numbers = {text: i for i, text in enumerate(distinct)}
+    return encoded[[numbers[text] for text in texts]].cpu()
+
+
 def lid_at(
     model: TextToImage,
     latents: Tensor,
-    embeddings: Tensor | None,
     log_delta: float,
     *,
-    seed: int,
+    prompts: Sequence[str],
+    images: Tensor,
     effort: Effort = EFFORT,
 ) -> Tensor:
-    """Return the soft spectral count (B,) of latents, conditional unless `embeddings` is None."""
-    generator = torch.Generator().manual_seed(seed)
+    """Return the soft spectral count (B,) of latents, each given its prompt.
+
+    `images` (B, 3, H, W), uint8 or in [0, 1], are those of the latents: an image's probes are
+    drawn from it, its prompt and the model, as everywhere, so that its LID is the same in any
+    company.
+    """
+    own = probe_generators(model, DEFAULT_ESTIMATOR, prompts, images)
+    embeddings = embedded(model, prompts)
     lids = []
     for start in range(0, len(latents), _READ):
         part = slice(start, start + _READ)
-        cond = None if embeddings is None else embeddings[part].to(model.device)
         estimate = soft_spectral_count(
             model.score_model,
             latents[part].to(model.device),
             log_delta,
-            cond=cond,
+            cond=embeddings[part].to(model.device),
             effort=effort,
-            generator=generator,
+            generator=own[part],
         )
         lids.append(estimate.lid.cpu())
     return torch.cat(lids)
+
+
+def trial_lids(model: TextToImage, trials: Trials, log_delta: float) -> Tensor:
+    """Return the LID (B,) of generated images, each given its caption."""
+    prompts = [str(text) for text in trials.table.caption]
+    return lid_at(model, trials.latents, log_delta, prompts=prompts, images=trials.images)

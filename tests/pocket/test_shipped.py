@@ -17,7 +17,7 @@ from mmh_core.pocket.calibration import captions_of
 from mmh_core.pocket.cast import named_subjects
 from mmh_core.pocket.furnish import ShippedData, open_shipped_data
 from mmh_core.pocket.scenes import Scene, draw
-from mmh_core.pocket.trials import generate_trials, lid_at, open_captions
+from mmh_core.pocket.trials import generate_trials, open_captions, trial_lids
 from mmh_core.pocket.true_lid import true_lid
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.subject.calibration import image_calibration
@@ -136,11 +136,7 @@ def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
         found = copy_evidence(
             trials.images, shipped.embedder, shipped.training, chosen.copy_thresholds
         )
-        lids.append(
-            lid_at(
-                model, trials.latents, trials.embeddings, chosen.lid_scale.log_delta, seed=0
-            ).median()
-        )
+        lids.append(trial_lids(model, trials, chosen.lid_scale.log_delta).median())
         if table is wanted:
             subjects = labels.subject.to_numpy()[found.nearest.numpy()]
             assert (subjects == trials.table.subject.to_numpy()).all()

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig
+from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
+from mmh_core.studies.images.run import ImageConfig
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 from mmh_core.text_to_image.requests import LONGEST_SIDE, MOST_STEPS, Sampling, SchedulerName
 from views.widgets.link_values import (

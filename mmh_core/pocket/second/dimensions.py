@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from mmh_core.dimension.spectral import soft_step, spectrum
 from mmh_core.pocket.batches import as_tensor, as_unit
-from mmh_core.pocket.calibration import DELTAS, LidScale
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.families import family_of
 from mmh_core.pocket.second.finish import draw_all
@@ -20,19 +18,17 @@ from mmh_core.pocket.second.images import family, held_out_scene, open_images
 from mmh_core.pocket.second.kept import Record
 from mmh_core.pocket.second.tables import Tables
 from mmh_core.pocket.second.truth import lid_star
-from mmh_core.pocket.trials import lid_at
 from mmh_core.statistics.agreement import (
     correlation_interval,
     partial_rank_correlation,
     rank_correlation,
 )
-from mmh_core.statistics.areas import area_under_curve
 from mmh_core.statistics.intervals import Interval, mean_interval
 from mmh_core.text_to_image.model import TextToImage
 
 _NONE = math.nan
-#: Images of the same captions that choose the scale have other numbers than those of the check.
-_SCALE_IMAGE, _CHECK_IMAGE = 1_000, 2_000
+#: The number of a caption's first image; those that choose the scale have others.
+_CHECK_IMAGE = 2_000
 #: The first open image whose LID is compared; neither a network's nor the perfect denoiser's.
 OPEN_START = 920_000_000
 #: Least correlation within cells, and largest mean error of LID.
@@ -87,49 +83,6 @@ def open_lids(model: TextToImage, tables: Tables, number: int, log_delta: float)
     pixels = as_tensor(draw_all([image.scene]))
     [record] = spectral_records(model, pixels, image.caption.text, log_delta)
     return [{"image": number, "lid_star": lid_star(image.scene, free), **record}]
-
-
-#: Latents and embeddings of copies, and of images of captions without duplicates.
-GeneratedSides = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-def chosen_scale(
-    model: TextToImage, tables: Tables, captions: Sequence[int], generated: GeneratedSides
-) -> LidScale:
-    """Return the noise scale of the largest sum of two figures on the calibration half.
-
-    The area under the ROC curve of conditional LID, generated copies of duplicated captions
-    against generated images of others (one half where either is missing), and the partial rank
-    correlation of LID with LID* on held-out images within cells of role and painter.
-    """
-    scenes = [held_out_scene(tables, caption, _SCALE_IMAGE) for caption in captions]
-    true = torch.tensor(
-        [
-            float(lid_star(scene, family(tables, caption).free))
-            for caption, scene in zip(captions, scenes, strict=True)
-        ]
-    )
-    images = as_unit(as_tensor(draw_all(scenes)), torch.device("cpu"))
-    latents = torch.cat([model.encode(part) for part in torch.split(images, 32)])
-    texts = [str(tables.captions.text[caption]) for caption in captions]
-    embeddings = torch.cat([model.encode_text([text]) for text in texts])
-    cells = torch.from_numpy(cells_of(tables.captions.iloc[list(captions)]))
-    auc, rank, normal = [], [], []
-    for number, delta in enumerate(DELTAS):
-        held = lid_at(model, latents, embeddings, math.log(delta), seed=number)
-        correlation = partial_rank_correlation(held, true, cells)
-        rank.append(0.0 if math.isnan(correlation) else correlation)
-        copies, others = (
-            lid_at(model, side, cond, math.log(delta), seed=number)
-            if len(side)
-            else torch.empty(0)
-            for side, cond in generated
-        )
-        both = len(copies) and len(others)
-        auc.append(float(area_under_curve(-copies, -others)) if both else 0.5)
-        normal.append(tuple(others.tolist()))
-    best = int(np.argmax(np.add(auc, rank)))
-    return LidScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best])
 
 
 def cells_of(captions: pd.DataFrame) -> np.ndarray:

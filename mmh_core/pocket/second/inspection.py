@@ -12,14 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
-import torch
 
 from mmh_core.pocket.calibration import LidScale
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.dimensions import (
-    GeneratedSides,
     caption_lids,
-    chosen_scale,
     lid_captions,
     open_lids,
 )
@@ -33,24 +30,26 @@ from mmh_core.pocket.second.kept import KeptMeasurement, Record
 from mmh_core.pocket.second.networks import open_network
 from mmh_core.pocket.second.perfect import bayes_records, denoising_records, items
 from mmh_core.pocket.second.plan import GUIDANCE, NETWORKS
+from mmh_core.pocket.second.scale import (
+    PROBES,
+    ScaleCaptions,
+    image_records,
+    lid_records,
+    scale_captions,
+    scale_of,
+)
 from mmh_core.pocket.second.searched import (
+    CHANGES,
     SearchedRows,
-    calibrated_thresholds,
-    negative_captions,
+    negative_items,
+    negative_records,
+    recognized_record,
     searched_rows,
-    threshold_record,
-    thresholds_of,
+    thresholds_from,
 )
 from mmh_core.pocket.second.training import Workshop
-from mmh_core.pocket.second.truth import wide_captions
-from mmh_core.pocket.trials import Trials, generate_trials
-from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.text_to_image.model import TextToImage
-
-#: Seed of the generated images among which the scale of LID is chosen; the check has others.
-_SCALE_SEED = 700_000_000
-_COMPARED = 32
 
 
 class FurtherFigures(Protocol):
@@ -98,13 +97,13 @@ class Inspection:
         shop = self.shop
         if not all(shop.finished(name) for name in ("world", "autoencoder", "descriptor")):
             return
-        yield self.threshold_measurement
-        if self.threshold_measurement.complete:
+        yield self.negatives
+        if self.negatives.complete:
+            yield self.recognized
             for number in self.networks:
                 yield self.generated(number)
-        if self.networks and self.threshold_measurement.complete:
-            yield self.scale_measurement
-        if self.networks and self.scale_measurement.complete:
+        yield from self.scale_measurements()
+        if self.networks and self.scale_lids.complete:
             for number in self.networks:
                 yield self.held_out(number)
                 yield self.opened(number)
@@ -114,20 +113,77 @@ class Inspection:
 
     # --- measurements -------------------------------------------------------------------------
 
-    @cached_property
-    def threshold_measurement(self) -> KeptMeasurement:
-        """Return the calibration of the copy thresholds."""
-        folder = self.folder("thresholds", ("autoencoder", "descriptor"), self.counts.negatives)
-        words = "Calibrating copy thresholds"
-        return KeptMeasurement(words, folder, ("thresholds",), self._thresholds)
+    def calibrations(self) -> Iterator[KeptMeasurement]:
+        """Yield what calibrates a model: copy thresholds, then the noise scale of LID."""
+        yield self.negatives
+        yield from self.scale_measurements()
+
+    def scale_measurements(self) -> Iterator[KeptMeasurement]:
+        """Yield what the noise scale is chosen by, each once what it needs is complete."""
+        if self.networks and self.negatives.complete:
+            yield self.scale_images
+            if self.scale_images.complete:
+                yield self.scale_lids
 
     @cached_property
-    def scale_measurement(self) -> KeptMeasurement:
-        """Return the choice of the noise scale of LID, by the first network."""
-        settings = (self.counts.negatives, self.counts.scale_captions, GUIDANCE)
+    def negatives(self) -> KeptMeasurement:
+        """Return the evidence of images that are no copies, which sets the copy thresholds."""
+        images = self.counts.negatives
+
+        def measure(item: str) -> list[Record]:
+            return negative_records(self.shop, self.autoencoder, self.rows, item, images)
+
+        folder = self.folder("negatives", ("autoencoder", "descriptor"), images)
+        words = "Calibrating copy thresholds"
+        return KeptMeasurement(words, folder, negative_items(self.shop), measure)
+
+    @cached_property
+    def recognized(self) -> KeptMeasurement:
+        """Return how many training images the calibrated search recognizes, by change."""
+        counts = self.counts.negatives, self.counts.recognized
+
+        def measure(change: str) -> list[Record]:
+            search = self.rows, self.thresholds
+            return [recognized_record(self.autoencoder, *search, change, counts[1])]
+
+        folder = self.folder("recognized", ("autoencoder", "descriptor"), counts)
+        return KeptMeasurement("Searching changed training images", folder, CHANGES, measure)
+
+    @cached_property
+    def scale_captions(self) -> ScaleCaptions:
+        """Return the captions by which the noise scale is chosen."""
+        return scale_captions(self.shop, self.counts.scale_captions)
+
+    @cached_property
+    def scale_images(self) -> KeptMeasurement:
+        """Return the images by which the noise scale is chosen, of the first network."""
+        chosen, tables = self.scale_captions, self.shop.tables
+
+        def measure(item: str) -> list[Record]:
+            model = self.network(self.networks[0])
+            return image_records(model, tables, chosen.part(item), self.rows, self.thresholds)
+
+        words = "Generating images to choose the scale of LID by"
+        return KeptMeasurement(
+            words, self._scale_folder("scale-images"), chosen.image_items, measure
+        )
+
+    @cached_property
+    def scale_lids(self) -> KeptMeasurement:
+        """Return the LID of these images at each scale."""
+        chosen, tables = self.scale_captions, self.shop.tables
+
+        def measure(item: str) -> list[Record]:
+            delta, _, part = item.partition("-")
+            model, images = self.network(self.networks[0]), self.scale_images.of(part)
+            return lid_records(model, tables, chosen.part(part).side, images, float(delta))
+
+        words = "Choosing the scale of LID"
+        return KeptMeasurement(words, self._scale_folder("scale-lid"), chosen.lid_items, measure)
+
+    def _scale_folder(self, name: str) -> Path:
         stages = ("descriptor", f"denoiser-{self.networks[0]}")
-        folder = self.folder("scale", stages, settings)
-        return KeptMeasurement("Choosing the scale of LID", folder, ("scale",), self._scale)
+        return self.folder(name, stages, self.scale_settings)
 
     def generated(self, number: int) -> KeptMeasurement:
         """Return the images of one network, with the copy evidence of each."""
@@ -158,7 +214,7 @@ class Inspection:
         """Return LID and LID* of held-out images of captions."""
         count = self.counts.held_out
         stages = (f"denoiser-{number}", "descriptor")
-        folder = self.folder("held-out", stages, (count, self._scale_settings))
+        folder = self.folder("held-out", stages, (count, self.scale_settings))
         numbers = lid_captions(self.shop.tables, "test")[: self.counts.captions]
         captions = tuple(map(str, numbers))
 
@@ -172,7 +228,7 @@ class Inspection:
     def opened(self, number: int) -> KeptMeasurement:
         """Return LID and LID* of open images."""
         stages = (f"denoiser-{number}", "descriptor")
-        folder = self.folder("open", stages, self._scale_settings)
+        folder = self.folder("open", stages, self.scale_settings)
 
         def measure(item: str) -> list[Record]:
             tables, log_delta = self.shop.tables, self.scale.log_delta
@@ -238,74 +294,27 @@ class Inspection:
         """Return the training set as it is searched."""
         return searched_rows(self.shop)
 
-    @property
+    @cached_property
     def thresholds(self) -> CopyThresholds:
-        """Return the calibrated copy thresholds."""
-        [record] = self.threshold_measurement.table().to_dict("records")[:1]
-        return thresholds_of({str(name): value for name, value in record.items()})
+        """Return the calibrated copy thresholds, once `negatives` is complete."""
+        return thresholds_from(self.negatives.table())
 
-    @property
+    @cached_property
     def scale(self) -> LidScale:
-        """Return the chosen scale of LID."""
-        [record] = self.scale_measurement.table().to_dict("records")
-        parts = {name: tuple(record[name]) for name in ("deltas", "auc", "rank", "normal_lid")}
-        return LidScale(
-            float(record["log_delta"]),
-            parts["deltas"],
-            parts["auc"],
-            parts["rank"],
-            parts["normal_lid"],
-        )
+        """Return the chosen scale of LID, once `scale_lids` is complete."""
+        return scale_of(self.shop.tables, self.scale_images.table(), self.scale_lids.table())
 
     @property
     def log_delta(self) -> float:
         """Return the calibrated noise scale, NaN before there is one."""
-        chosen = bool(self.networks) and self.scale_measurement.complete
+        chosen = bool(self.networks) and self.scale_lids.complete
         return self.scale.log_delta if chosen else math.nan
 
-    def _thresholds(self, _item: str) -> Sequence[Record]:
-        thresholds, recognized = calibrated_thresholds(
-            self.shop, self.rows, self.counts.negatives, self.counts.recognized
-        )
-        return [threshold_record(thresholds), *recognized]
-
-    def _scale(self, _item: str) -> Sequence[Record]:
-        model, tables = self.network(self.networks[0]), self.shop.tables
-        captions = lid_captions(tables, "calibration")[: self.counts.scale_captions]
-        return [vars(chosen_scale(model, tables, captions, self._sides(model)))]
-
-    def _sides(self, model: TextToImage) -> GeneratedSides:
-        """Return generated copies of duplicated captions, and images of other captions.
-
-        Of the calibration half, one image of each caption.
-        """
-        captions, truth = self.shop.tables.captions, self.shop.truth()
-        wide = captions.id.isin(wide_captions(truth))
-        duplicated = (captions.repeated == "yes") & (captions.split == "calibration") & wide
-        most = self.counts.scale_captions // 2
-        copies = self._trials(model, captions[duplicated].id.tolist()[:most])
-        parts = [
-            copy_evidence(part, self.rows.embedder, self.rows.training, self.thresholds)
-            for part in torch.split(copies.images, _COMPARED)
-        ]
-        copied = torch.tensor([kind == "exact" for part in parts for kind in part.kind])
-        others = self._trials(model, negative_captions(self.shop)[:most])
-        return (
-            (copies.latents[copied], copies.embeddings[copied]),
-            (others.latents, others.embeddings),
-        )
-
-    def _trials(self, model: TextToImage, numbers: Sequence[int]) -> Trials:
-        table = self.shop.tables.captions.iloc[list(numbers)]
-        captions = pd.DataFrame({"caption": table.text, "kind": "", "subject": ""})
-        return generate_trials(
-            model, captions, [_SCALE_SEED], guidance=model.guidance, steps=model.steps
-        )
-
     @property
-    def _scale_settings(self) -> object:
+    def scale_settings(self) -> object:
+        """Return the settings that the chosen scale, and all that is read at it, depend on."""
         counts = self.counts
-        return counts.negatives, counts.scale_captions, self.networks[:1], GUIDANCE
+        return PROBES, counts.negatives, counts.scale_captions, self.networks[:1], GUIDANCE
 
     def folder(self, name: str, stages: Sequence[str], settings: object) -> Path:
         """Return the folder of a measurement: another one for other stages or settings."""

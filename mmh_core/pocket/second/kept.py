@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -53,11 +54,16 @@ class KeptMeasurement:
 
     def table(self) -> pd.DataFrame:
         """Return the records of all items that are measured, one row each."""
-        rows = []
-        for item in self.items:
-            if (path := self._path(item)).is_file():
-                rows += json.loads(path.read_text())
-        return pd.DataFrame(rows)
+        return pd.DataFrame([row for item in self.items for row in self._rows(item)])
+
+    def of(self, item: str) -> pd.DataFrame:
+        """Return the records of one item, no row where it is not measured."""
+        return pd.DataFrame(self._rows(item))
+
+    def _rows(self, item: str) -> list[dict[str, Any]]:
+        path = self._path(item)
+        rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+        return rows
 
     def _path(self, item: str) -> Path:
         return self.folder / f"{item}.json"

@@ -131,11 +131,8 @@ def network_rows(inspection: Inspection, cause: FurtherFigures | None = None) ->
 
 def threshold_rows(inspection: Inspection) -> list[Row]:
     """Return how many training images the calibrated search recognizes, by change."""
-    measurement = inspection.threshold_measurement
-    if not measurement.complete:
-        return []
     rows = []
-    for record in measurement.table().iloc[1:].to_dict("records"):
+    for record in inspection.recognized.table().to_dict("records"):
         hits, among = int(record["hits"]), int(record["of"])
         interval = share_interval(hits, among)
         words = f"search: training images recognized through the autoencoder, {record['change']}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,11 @@ from mmh_core.retrieval.training_images import TrainingImages, nearest, pixel_ro
 
 #: Rows rendered at once, and images compared at once.
 _ROWS, _COMPARED = 1_024, 32
-_PLAIN = "unchanged"
+UNCHANGED = "unchanged"
+#: What training images are recognized behind.
+CHANGES = (UNCHANGED, *AUGMENTATIONS)
+#: The evidence that sets thresholds, and how many captions' images are compared as one item.
+_NEGATIVE, _PER_ITEM = ("similarity", "calibrated_l2", "agreeing"), 16
 #: Noise of the calibration's changes.
 _SEED = 60_000
 
@@ -131,46 +135,54 @@ def negative_captions(shop: Workshop) -> list[int]:
     return [int(number) for number in chosen if number in wide]
 
 
-def calibrated_thresholds(
-    shop: Workshop, rows: SearchedRows, images: int, positives: int
-) -> tuple[CopyThresholds, list[Record]]:
-    """Return thresholds that 1 % of held-out images pass, and how many copies they recognize.
+def negative_items(shop: Workshop) -> tuple[str, ...]:
+    """Return the parts of the captions of `negative_captions`."""
+    return tuple(map(str, range(math.ceil(len(negative_captions(shop)) / _PER_ITEM))))
 
-    Negatives are `images` held-out images of each of `negative_captions`, as the autoencoder gives
-    them back, without those whose own rendering equals a training image to the eye: those are
-    copies by chance. The records count which of `positives` training images are recognized,
-    through the autoencoder, unchanged and under each change of the descriptor's training; of
-    changed ones by the descriptor alone, since no pixels agree. Errors: MMHError for too few
-    negatives.
+
+def negative_records(
+    shop: Workshop, vae: object, rows: SearchedRows, item: str, images: int
+) -> list[Record]:
+    """Return the evidence of `images` held-out images of each caption of a part.
+
+    As the autoencoder gives them back, without those whose own rendering equals a training image
+    to the eye: those are copies by chance.
     """
-    vae = shop.scaled_autoencoder()
+    start = _PER_ITEM * int(item)
     scenes = [
         held_out_scene(shop.tables, caption, number)
-        for caption in negative_captions(shop)
+        for caption in negative_captions(shop)[start : start + _PER_ITEM]
         for number in range(images)
     ]
-    if not scenes:
+    pixels = as_tensor(draw_all(scenes))
+    pixels = pixels[~chance_copies(rows.training, pixels)]
+    records: list[Record] = []
+    for part in torch.split(pixels, _COMPARED) if len(pixels) else ():
+        evidence = copy_evidence(through(vae, part), rows.embedder, rows.training, UNCALIBRATED)
+        columns = (getattr(evidence, name).tolist() for name in _NEGATIVE)
+        records += [dict(zip(_NEGATIVE, each, strict=True)) for each in zip(*columns, strict=True)]
+    return records
+
+
+def thresholds_from(negatives: pd.DataFrame) -> CopyThresholds:
+    """Return thresholds that 1 % of held-out images pass, from all of `negative_records`.
+
+    Errors: MMHError for too few negatives.
+    """
+    if negatives.empty:
         raise MMHError(
             "There are no held-out captions of measured LID*: run pocket build --world 2 "
             "--stage world first."
         )
-    pixels = as_tensor(draw_all(scenes))
-    pixels = pixels[~chance_copies(rows.training, pixels)]
-    parts = [
-        copy_evidence(part, rows.embedder, rows.training, UNCALIBRATED)
-        for part in torch.split(through(vae, pixels), _COMPARED)
-    ]
     similarity, distance, agreeing = (
-        torch.cat([getattr(part, name) for part in parts])
-        for name in ("similarity", "calibrated_l2", "agreeing")
+        torch.tensor(negatives[name].to_numpy(np.float64)) for name in _NEGATIVE
     )
     try:
-        thresholds = calibrated(UNCALIBRATED, similarity, distance, agreeing)
+        return calibrated(UNCALIBRATED, similarity, distance, agreeing)
     except ValueError as error:
         raise MMHError(
             f"The copy thresholds cannot be calibrated ({error}): measure more held-out images."
         ) from error
-    return thresholds, list(_recognized(vae, rows, thresholds, positives))
 
 
 def chance_copies(training: TrainingImages, pixels: Tensor) -> Tensor:
@@ -185,48 +197,25 @@ def through(vae: object, pixels: Tensor) -> Tensor:
     return decode(vae, encode(vae, pixels))
 
 
-def _recognized(
-    vae: object, rows: SearchedRows, thresholds: CopyThresholds, positives: int
-) -> Iterator[Record]:
-    """Yield for each change how many training images are recognized behind it, of how many."""
+def recognized_record(
+    vae: object, rows: SearchedRows, thresholds: CopyThresholds, change: str, positives: int
+) -> Record:
+    """Return how many of `positives` training images are recognized behind a change.
+
+    Through the autoencoder; changed ones by the descriptor alone, since no pixels agree.
+    """
     count = len(rows.training)
     chosen = np.linspace(0, count - 1, min(positives, count)).round().astype(int)
     images = as_unit(rows.training.pixels[torch.from_numpy(chosen)], torch.device("cpu"))
-    generator = torch.Generator().manual_seed(_SEED)
-    changes = {_PLAIN: images}
-    changes |= {name: change(images, generator) for name, change in AUGMENTATIONS.items()}
-    for name, changed in changes.items():
-        pixels = (changed.clamp(0, 1) * 255).round().to(torch.uint8)
-        hits = 0
-        for part in torch.split(through(vae, pixels), _COMPARED):
-            evidence = copy_evidence(part, rows.embedder, rows.training, thresholds)
-            if name == _PLAIN:
-                hits += sum(kind in COPIES for kind in evidence.kind)
-            else:
-                hits += int((evidence.similarity >= thresholds.descriptor).sum())
-        yield {"change": name, "hits": hits, "of": len(pixels)}
-
-
-def thresholds_of(record: Record) -> CopyThresholds:
-    """Return thresholds from the record that `threshold_record` made."""
-    return CopyThresholds(
-        descriptor=_number(record, "descriptor"),
-        calibrated_l2=_number(record, "calibrated_l2"),
-        ratio=_number(record, "ratio"),
-        near_duplicate=_number(record, "near_duplicate"),
-        pixel_tolerance=_number(record, "pixel_tolerance"),
-        template_share=_number(record, "template_share"),
-        template_family=round(_number(record, "template_family")),
-    )
-
-
-def _number(record: Record, name: str) -> float:
-    value = record[name]
-    if not isinstance(value, int | float):
-        raise ValueError(f"{name} must be a number, got {value!r}.")
-    return float(value)
-
-
-def threshold_record(thresholds: CopyThresholds) -> Record:
-    """Return thresholds as a record that JSON keeps."""
-    return asdict(thresholds)
+    if change != UNCHANGED:
+        generator = torch.Generator().manual_seed(_SEED + CHANGES.index(change))
+        images = AUGMENTATIONS[change](images, generator)
+    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    hits = 0
+    for part in torch.split(through(vae, pixels), _COMPARED):
+        evidence = copy_evidence(part, rows.embedder, rows.training, thresholds)
+        if change == UNCHANGED:
+            hits += sum(kind in COPIES for kind in evidence.kind)
+        else:
+            hits += int((evidence.similarity >= thresholds.descriptor).sum())
+    return {"change": change, "hits": hits, "of": len(pixels)}

@@ -85,7 +85,7 @@ class Entries:
         return chosen, copies.astype(np.float64)
 
 
-class _Entry(NamedTuple):
+class _OneEntry(NamedTuple):
     """One image, as a row of `Entries`."""
 
     kind: int
@@ -106,11 +106,11 @@ def denoiser_entries(tables: Tables, config: SecondConfig) -> Entries:
     for caption, copies in zip(fresh.id.tolist(), fresh.copies.tolist(), strict=True):
         images = min(config.most_fresh, config.refresh * copies)
         entries += [
-            _Entry(FRESH, caption, i, copies / images, texts[caption]) for i in range(images)
+            _OneEntry(FRESH, caption, i, copies / images, texts[caption]) for i in range(images)
         ]
     weight = config.open_rows / config.open
     for number, each in enumerate(open_images(tables, 0, config.open)):
-        entries.append(_Entry(OPEN, -1, number, weight, each.caption.text))
+        entries.append(_OneEntry(OPEN, -1, number, weight, each.caption.text))
     return _in_columns(entries)
 
 
@@ -127,12 +127,12 @@ def searched_entries(
     return both.chosen(chosen), copies
 
 
-def _row_entries(tables: Tables, config: SecondConfig) -> list[_Entry]:
+def _row_entries(tables: Tables, config: SecondConfig) -> list[_OneEntry]:
     """Return the rows of the training table."""
     rows, texts = tables.rows.iloc[: config.rows], tables.captions.text.tolist()
     near = (tables.captions.role == "near").tolist()
     return [
-        _Entry(ROW, caption, row, float(copies), texts[caption], near=near[caption])
+        _OneEntry(ROW, caption, row, float(copies), texts[caption], near=near[caption])
         for row, (caption, copies) in enumerate(
             zip(rows.caption.tolist(), rows.copies.tolist(), strict=True)
         )
@@ -145,14 +145,14 @@ def small_entries(tables: Tables) -> Entries:
     columns = (small.id, small.text, small.small_rank, small.small_copies)
     return _in_columns(
         [
-            _Entry(SMALL, int(caption), 0, 1.0, str(text), int(rank), int(copies))
+            _OneEntry(SMALL, int(caption), 0, 1.0, str(text), int(rank), int(copies))
             for caption, text, rank, copies in zip(*columns, strict=True)
         ]
     )
 
 
-def _in_columns(entries: list[_Entry]) -> Entries:
-    columns = dict(zip(_Entry._fields, zip(*entries, strict=True), strict=True))
+def _in_columns(entries: list[_OneEntry]) -> Entries:
+    columns = dict(zip(_OneEntry._fields, zip(*entries, strict=True), strict=True))
     texts = columns.pop("text")
     return Entries(**{name: np.array(column) for name, column in columns.items()}, texts=texts)
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -52,6 +53,7 @@ def benchmark_study(
     log_delta: float | None = None,
     names: Sequence[str] = tuple(DETECTORS),
     early: EarlyCalibration | None = None,
+    kept: Path | None = None,
 ) -> Iterator[Progress[BenchmarkRun]]:
     """Calibrate on one half, measure the other and compare; the last progress has the result.
 
@@ -59,6 +61,7 @@ def benchmark_study(
     `calibrate_detectors` estimates it, which is also the first scale of the detectors' grid.
     `early` is the early scan by which the model's tables are scanned, which must know nothing of
     the test half: it has a row of its own, beside the early scan that is set by the rule of all.
+    Finished parts are kept in the folder `kept`, where it is given, and used again.
     Errors: MMHError where a half lacks memorized or reference prompts and for an early scan that
     was calibrated on reference prompts of the test half, ValueError for an unknown detector.
     """
@@ -78,12 +81,13 @@ def benchmark_study(
         log_delta=log_delta,
         names=(LID, *names),
         tune=True,
+        kept=kept,
     ):
         calibration = step.partial
         yield Progress(0.49 * step.fraction, step.message, run)
     if calibration is None:
         raise ValueError("The calibration gave no result.")
-    for last in compare(labelled, subject, calibration, early):
+    for last in compare(labelled, subject, calibration, early, kept=kept):
         seconds = time.monotonic() - started
         done = 0.49 + 0.51 * last.fraction
         yield Progress(done, last.message, replace(last.partial, seconds=seconds))
@@ -94,6 +98,8 @@ def compare(
     subject: Subject,
     calibration: DetectorCalibration,
     early: EarlyCalibration | None = None,
+    *,
+    kept: Path | None = None,
 ) -> Iterator[Progress[BenchmarkRun]]:
     """Measure the test half by a calibration and count; the last progress has the result.
 
@@ -111,7 +117,7 @@ def compare(
     tested = tuple(row for row in labelled if row.split == "test")
     run, half = empty_run(labelled, model, calibration.seeds), None
     texts = [row.prompt for row in tested]
-    for half in measured(model, texts, detectors, calibration.seeds, training_set):
+    for half in measured(model, texts, detectors, calibration.seeds, training_set, kept=kept):
         done = len(half.prompts)
         message = f"Measuring the test prompts, {done} of {len(tested)}"
         yield Progress(0.98 * done / len(tested), message, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,12 +22,12 @@ from mmh_core.detectors.representation_spread import RepresentationSpread, middl
 from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.detectors.tuning import TunedSetting, keyed, tuned, variants
 from mmh_core.dimension.curve import lid_curve, plateau
+from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.studies.images.lid import LOG_DELTAS
 from mmh_core.studies.images.lid_passes import EFFORT
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.subject.detector_calibration import DetectorCalibration, ReferenceMeasurements
 from mmh_core.subject.early_calibration import (
     PUBLISHED_TIMES,
@@ -52,6 +53,7 @@ def calibrate_detectors(
     names: Sequence[str] = tuple(DETECTORS),
     early: EarlyCalibration | None = None,
     tune: bool = False,
+    kept: Path | None = None,
 ) -> Iterator[Progress[DetectorCalibration | None]]:
     """Measure the prompts of the calibration half; the last progress has the result.
 
@@ -63,7 +65,8 @@ def calibrate_detectors(
     there is one: the early scan reads at its times and compares with its reference prompts.
     With `tune` the labels set times, noise scales and signs of all detectors by the one rule of
     `detectors.tuning`, all settings measured in one pass over the same images; without, times and
-    signs of the others are as published, and LID has one scale.
+    signs of the others are as published, and LID has one scale. Finished parts are kept in the
+    folder `kept`, where it is given, and used again.
     Errors: MMHError without reference prompts, or with too few memorized ones.
     """
     model, training_set = subject.model, subject.training_set
@@ -104,7 +107,8 @@ def calibrate_detectors(
     tune, half = tune and not bool(normal.all()), None
     grids = {name: variants(one) if tune else (one,) for name, one in detectors.items()}
     yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(calibrating)}", None)
-    for half in measured(model, [row.prompt for row in calibrating], keyed(grids), seeds):
+    texts = [row.prompt for row in calibrating]
+    for half in measured(model, texts, keyed(grids), seeds, kept=kept):
         done = len(half.prompts)
         yield Progress(
             0.01 + 0.98 * done / len(calibrating),

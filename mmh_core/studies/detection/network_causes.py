@@ -163,8 +163,7 @@ class NetworkCauses:
         return [str(text) for text in self.inspection.shop.tables.captions.text]
 
     def _folder(self, name: str, stage: str) -> Path:
-        counts = self.inspection.counts
-        settings = (self.counts, counts.negatives, counts.scale_captions)
+        settings = (self.counts, self.inspection.scale_settings)
         return self.inspection.folder(name, ("descriptor", DENOISERS[0], stage), settings)
 
     # --- figures ------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from mmh_core.pocket.calibration import calibration_captions
 from mmh_core.pocket.second.embedded import second_references
 from mmh_core.records import Progress
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_reference_captions
+from mmh_core.studies.images.kept_run import kept_image_run
 from mmh_core.studies.images.run import ImageConfig, ImageResult
-from mmh_core.studies.images.study import image_study
 from mmh_core.subject.early_calibration import EarlyCalibration, early_calibration, early_times
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
@@ -44,21 +44,20 @@ def pocket_prompts(folder: Path, seed: int) -> tuple[str, ...]:
 
 
 def reference_study(
-    config: ImageConfig, model: TextToImage, log_delta: float
+    config: ImageConfig, model: TextToImage, log_delta: float, *, kept: Path | None = None
 ) -> Iterator[Progress[ReferencePrompts | None]]:
     """Generate reference prompts as the config says; the last progress has their figures.
 
-    `log_delta` is the scale at which LID is estimated. Errors: MMHError for a config that cannot
+    `log_delta` is the scale at which LID is estimated. Runs of finished prompts are kept in the
+    folder `kept`, where it is given, and used again. Errors: MMHError for a config that cannot
     run.
     """
     plain = replace(config, frames=0, curve=True, estimators=())
     images: list[ImageResult] = []
     log_deltas = torch.empty(0)
     for number, prompt in enumerate(config.prompts):
-        run = None
-        for step in image_study(
-            replace(plain, prompts=(prompt,)), Subject(model), log_delta=log_delta
-        ):
+        single, run = replace(plain, prompts=(prompt,)), None
+        for step in kept_image_run(single, Subject(model), kept, log_delta):
             run = step.partial
         if run is None:
             raise ValueError("The image study yielded nothing.")
@@ -92,7 +91,12 @@ def reference_study(
 
 
 def pocket_reference_prompts(
-    folder: Path, model: TextToImage, log_delta: float, seed: int = 0
+    folder: Path,
+    model: TextToImage,
+    log_delta: float,
+    seed: int = 0,
+    *,
+    kept: Path | None = None,
 ) -> Iterator[Progress[ReferencePrompts | None]]:
     """Run `reference_study` for the shipped model, at its card's settings."""
     config = ImageConfig(
@@ -101,7 +105,7 @@ def pocket_reference_prompts(
         SEEDS,
         model.sampling,
     )
-    yield from reference_study(config, model, log_delta)
+    yield from reference_study(config, model, log_delta, kept=kept)
 
 
 def pocket_early(

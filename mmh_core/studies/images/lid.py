@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from mmh_core.mitigations.interface import result_of
 from mmh_core.records import LidEstimate
 from mmh_core.studies.images.lid_passes import (
@@ -21,7 +21,7 @@ from mmh_core.studies.images.lid_passes import (
     probe_passes,
     reporting,
 )
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageResult
+from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import TrainingSet

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from mmh_core.text_to_image.model import TextToImage
 
 RunState = Literal["drawing", "reading", "complete", "stopped"]
-#: The estimator that is always run; others come on request.
-DEFAULT_ESTIMATOR = "soft_spectral_count"
 #: Seeds that a page or a command takes by default.
 DEFAULT_SEEDS = (0, 1, 2, 3)
 

@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 import torch
 
-from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from mmh_core.formats.texts import check_text
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.curves_and_frames import (
@@ -37,7 +37,6 @@ from mmh_core.studies.images.lid import (
     scale_for,
 )
 from mmh_core.studies.images.run import (
-    DEFAULT_ESTIMATOR,
     ImageConfig,
     ImageResult,
     ImageRun,

@@ -218,6 +218,11 @@ class BenchmarkInputs:
         """Return as many seeds, none of which any figure is made of."""
         return fresh_seeds(self.seeds, len(self.seeds))
 
+    @property
+    def parts(self) -> Path | None:
+        """Return where the cells of a caption that is not finished are kept, None for nowhere."""
+        return self.work / "parts" if self.resume else None
+
 
 def generated_record(
     caption: Caption,
@@ -239,7 +244,7 @@ def generated_record(
         return
     run: MitigationRun | None = None
     config = caption_config(caption, treatments, inputs, selecting=selecting)
-    for progress in mitigation_study(config, inputs.subject):
+    for progress in mitigation_study(config, inputs.subject, kept=inputs.parts):
         run = progress.partial
         yield 0.999 * progress.fraction, None
     if run is None:
@@ -287,9 +292,9 @@ def robustness_record(
     if record is None:
         config = caption_config(caption, treatments, inputs)
         work = (
-            robustness(config, inputs.subject, caption.paraphrases)
+            robustness(config, inputs.subject, caption.paraphrases, kept=inputs.parts)
             if memorized
-            else control(config, inputs.subject)
+            else control(config, inputs.subject, kept=inputs.parts)
         )
         for share, outcome in work:
             yield 0.999 * share, None

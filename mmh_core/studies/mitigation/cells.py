@@ -31,13 +31,14 @@ _PREVIEW_GAP = 0.7
 _OTHERS, _FEWEST_OTHERS = 12, 4
 #: The share of the work that is done when the images are finished.
 _DRAWN = 0.9
-_Step = tuple[float, Tensor | None, Cell | None]
-_NOTHING_YET: _Step = (0.0, None, None)
+#: The share done, a preview, and the cell.
+Step = tuple[float, Tensor | None, Cell | None]
+_NOTHING_YET: Step = (0.0, None, None)
 
 
 def generate_cell(
     comparison: Comparison, number: int, prompt: str, treatment: Treatment, base: Cell | None
-) -> Iterator[_Step]:
+) -> Iterator[Step]:
     """Apply a mitigation and generate; yield the share done, previews, and the cell.
 
     The cell comes as soon as its images are finished, then with their LID. Between two yields

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from mmh_core.retrieval.copy_evidence import copied
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.mitigation.cells import at_strength
 from mmh_core.studies.mitigation.context import Comparison, context_for
+from mmh_core.studies.mitigation.kept_cells import kept_attack
 from mmh_core.studies.mitigation.run import (
     MitigationConfig,
     MitigationRun,
@@ -65,18 +67,27 @@ def expected_nfe(config: MitigationConfig, paraphrases: int) -> float:
 
 
 def robust_study(
-    run: MitigationRun, subject: Subject, listed: Sequence[str] = ()
+    run: MitigationRun,
+    subject: Subject,
+    listed: Sequence[str] = (),
+    *,
+    kept: Path | None = None,
 ) -> Iterator[Progress[MitigationRun]]:
     """Try to get the copies of a comparison's prompt back, with its reference prompts as control.
 
-    Yields the run, at last with its `robustness`; `listed` are paraphrases of the prompt. Errors:
-    MMHError without a training set to search.
+    Yields the run, at last with its `robustness`; `listed` are paraphrases of the prompt. What is
+    finished is kept in the folder `kept`, where it is given, and used again. Errors: MMHError
+    without a training set to search.
     """
     config, records = run.config, list[Robustness]()
     yield Progress(0.0, "Bringing copies back", replace(run, robustness=()))
     for number, prompt in enumerate(config.prompts):
         single = replace(config, prompts=(prompt,))
-        work = control(single, subject) if number else robustness(single, subject, listed)
+        work = (
+            control(single, subject, kept=kept)
+            if number
+            else robustness(single, subject, listed, kept=kept)
+        )
         message = "Control, reference prompts" if number else "Bringing copies back"
         for share, record in work:
             if record is not None:
@@ -88,7 +99,11 @@ def robust_study(
 
 
 def robustness(
-    config: MitigationConfig, subject: Subject, listed: Sequence[str] = ()
+    config: MitigationConfig,
+    subject: Subject,
+    listed: Sequence[str] = (),
+    *,
+    kept: Path | None = None,
 ) -> Iterator[tuple[float, Robustness | None]]:
     """Try to get the copies of the first prompt back from every mitigation of a config.
 
@@ -109,7 +124,7 @@ def robustness(
         selection_seeds=config.searched,
     )
     run = None
-    for progress in mitigation_study(others, subject, log_delta=math.nan):
+    for progress in mitigation_study(others, subject, log_delta=math.nan, kept=kept):
         run = progress.partial
         yield (1 - _ATTACK) * progress.fraction, None
     if run is None:
@@ -130,11 +145,11 @@ def robustness(
         by_text[0],
         torch.full((rows, len(config.seeds)), math.nan),
     )
-    yield from _with_attack(record, comparison_of(config, subject), 1 - _ATTACK)
+    yield from _with_attack(record, comparison_of(config, subject), kept, 1 - _ATTACK)
 
 
 def control(
-    config: MitigationConfig, subject: Subject
+    config: MitigationConfig, subject: Subject, *, kept: Path | None = None
 ) -> Iterator[tuple[float, Robustness | None]]:
     """Attack every mitigation of a config with its first prompt, which is not memorized.
 
@@ -157,14 +172,19 @@ def control(
         torch.empty(rows, 0),
         torch.full((rows, len(config.seeds)), math.nan),
     )
-    yield from _with_attack(record, comparison_of(config, subject), 0.0, memorized=False)
+    yield from _with_attack(record, comparison_of(config, subject), kept, memorized=False)
 
 
 def _with_attack(
-    record: Robustness, comparison: Comparison, before: float, *, memorized: bool = True
+    record: Robustness,
+    comparison: Comparison,
+    kept: Path | None,
+    before: float = 0.0,
+    *,
+    memorized: bool = True,
 ) -> Iterator[tuple[float, Robustness | None]]:
     """Attack every mitigation; yield the share done, `before` at first, and the record at last."""
-    for share, target, attacked in _attacked(comparison, memorized=memorized):
+    for share, target, attacked in _attacked(comparison, kept, memorized=memorized):
         if attacked is not None:
             record = replace(record, target=target, by_attack=attacked)
         yield before + 0.999 * (1 - before) * share, None
@@ -172,7 +192,7 @@ def _with_attack(
 
 
 def _attacked(
-    comparison: Comparison, *, memorized: bool = True
+    comparison: Comparison, kept: Path | None, *, memorized: bool = True
 ) -> Iterator[tuple[float, int, Tensor | None]]:
     """Attack every mitigation; yield the share done, the target, and at last the copies (T, B)."""
     config = comparison.config
@@ -188,7 +208,9 @@ def _attacked(
     rows = []
     for number, treatment in enumerate(config.treatments):
         at = (number / len(config.treatments), target, None)
-        rows.append((yield from reporting(attack(comparison, treatment, image), at)))
+        work = attack(comparison, treatment, image)
+        work = kept_attack(comparison, treatment, target, work, kept)
+        rows.append((yield from reporting(work, at)))
     yield 1.0, target, torch.stack(rows)
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -14,8 +15,8 @@ from mmh_core.mitigations.interface import Mitigation
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.study import checked as checked_images
-from mmh_core.studies.mitigation.cells import generate_cell
 from mmh_core.studies.mitigation.context import Comparison, lids_of_references
+from mmh_core.studies.mitigation.kept_cells import kept_cell
 from mmh_core.studies.mitigation.run import (
     MOST_CELLS,
     Cell,
@@ -75,6 +76,7 @@ def mitigation_study(
     *,
     log_delta: float | None = None,
     catalogue: Mapping[str, Mitigation] = MITIGATIONS,
+    kept: Path | None = None,
 ) -> Iterator[Progress[MitigationRun]]:
     """Generate every prompt with every mitigation; `none` is always the first.
 
@@ -83,6 +85,7 @@ def mitigation_study(
 
     LID is estimated at `log_delta`, unless given at the scale of the reference prompts or of the
     training set, and left out where there is neither. `catalogue` has the mitigations by name.
+    Finished cells are kept in the folder `kept`, where it is given, and used again.
     Errors: MMHError and ValueError for a config that cannot be run; a mitigation that cannot be
     applied leaves a cell that says so.
     """
@@ -93,14 +96,12 @@ def mitigation_study(
     run = _empty_run(comparison)
     total = len(config.prompts) * len(config.treatments)
     yield Progress(0.0, "Generation starts", run)
-    for number, prompt in enumerate(config.prompts):
+    for number in range(len(config.prompts)):
         base: Cell | None = None
         for treatment in config.treatments:
             label = f"{catalogue[treatment.mitigation].label}, strength {treatment.strength:g}"
             before, cell = run, None
-            for share, preview, ready in generate_cell(
-                comparison, number, prompt, treatment, base
-            ):
+            for share, preview, ready in kept_cell(comparison, number, treatment, base, kept):
                 if ready is not None:
                     cell, run = ready, _with_cell(before, ready, training_set)
                 elif preview is not None:

@@ -244,10 +244,9 @@ def _look(
     pixels = torch.cat([pixels_of(model, part) for part in torch.split(trials.latents, 8)])
     images = pixels.float() / 255
     evidence = [row for row, _ in find_copies(training_set, images)]
-    lid = lid_at(
-        model, trials.latents, trials.embeddings, training_set.log_delta, seed=config.seed
-    )
-    fits = training_set.alignment(images, list(trials.table.caption)).diagonal()
+    texts = [str(text) for text in trials.table.caption]
+    lid = lid_at(model, trials.latents, training_set.log_delta, prompts=texts, images=pixels)
+    fits = training_set.alignment(images, texts).diagonal()
     groups = tuple(dict.fromkeys(captions.group))
     group = torch.tensor([groups.index(name) for name in trials.table.kind])
 

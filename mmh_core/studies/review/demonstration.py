@@ -12,8 +12,8 @@ from mmh_core.store.archive import save_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.run_files import file_sha256
 from mmh_core.studies.images.examples import PromptExample, pocket_examples
+from mmh_core.studies.images.kept_run import kept_image_run
 from mmh_core.studies.images.run import ImageConfig
-from mmh_core.studies.images.study import image_study
 from mmh_core.studies.review.items import run_item
 from mmh_core.subject.early_calibration import score_prompts
 from mmh_core.subject.subject import Subject
@@ -59,13 +59,14 @@ def kept_prompts(prompts: list[PromptExample]) -> set[str]:
 
 
 def demonstration_items(
-    subject: Subject, folder: Path, runs: Path
+    subject: Subject, folder: Path, runs: Path, parts: Path | None = None
 ) -> Iterator[Progress[list[ReviewItem]]]:
     """Study the prompts; the last progress has all items, the most suspicious ones first.
 
     `folder` is that of the shipped model. The full studies of `kept_prompts` go into the folder
     `runs`. The score is that of the early scan where the subject's is calibrated. Labels do not
-    say what is known of a prompt: a reviewer is to find out.
+    say what is known of a prompt: a reviewer is to find out. Finished studies are kept in the
+    folder `parts`, where it is given, and used again.
     """
     model, early = subject.model, subject.calibration.early
     prompts = demonstration_prompts(folder)
@@ -80,7 +81,7 @@ def demonstration_items(
             curve=False,
             frames=0,
         )
-        *_, last = image_study(config, subject)
+        *_, last = kept_image_run(config, subject, parts)
         name = sha256 = ""
         if example.caption in kept:
             name = f"demonstration-{number:02d}.safetensors"

@@ -116,6 +116,26 @@ def test_a_stopped_check_goes_on_where_it_was_and_prints_every_bar(built: Path) 
     )
 
 
+def test_a_killed_choice_of_the_scale_loses_one_item(built: Path) -> None:
+    inspection = inspected(built)
+    for measurement in inspection.calibrations():
+        list(measurement.run())
+    chosen, lids = inspection.scale, inspection.scale_lids
+    assert len(lids.items) == 5 * len(inspection.scale_images.items) >= 15
+    before = lids.of("0.5-others-0")
+    (lids.folder / "0.5-others-0.json").unlink()
+    (lids.folder / "1.1-held-out-0.json").unlink()
+    again = inspected(built)
+    assert math.isnan(again.log_delta)
+    steps = [step for measurement in again.calibrations() for step in measurement.run()]
+    count = len(lids.items)
+    assert steps == [(count - 1, count), (count, count)]
+    # Probes are those of each image: what is measured again is what was measured.
+    after = again.scale_lids.of("0.5-others-0")
+    assert after.lid.tolist() == pytest.approx(before.lid.tolist())
+    assert again.scale.log_delta == chosen.log_delta
+
+
 def test_pairs_are_written_blind_answered_and_judged(built: Path, tmp_path: Path) -> None:
     inspection = inspected(built)
     list(inspection.run())

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from mmh_core.dimension.spectral import ProbeValues
 from mmh_core.records import LidEstimate
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.statistics.intervals import half_width
 from mmh_core.studies.images.lid import estimate_curves, estimate_lid, estimate_lids
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, UNPROMPTED, decided
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageResult
+from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.text_to_image.model import TextToImage
 from tests.text_to_image.conftest import ModelOf

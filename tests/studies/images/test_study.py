@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR
 from mmh_core.dimension.lanczos import Effort
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import MMHError
@@ -24,7 +25,6 @@ from mmh_core.studies.images.audit import audit_study, fitted
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED
 from mmh_core.studies.images.lid_passes import PROBES, PRODUCTS, UNPROMPTED
 from mmh_core.studies.images.run import (
-    DEFAULT_ESTIMATOR,
     ImageConfig,
     ImageResult,
     ImageRun,

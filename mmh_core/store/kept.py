@@ -1,0 +1,35 @@
+"""Finished parts of long work, each in a file of its own, so that work that is killed resumes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TypeVar
+
+from mmh_core.installation import code_version
+from mmh_core.records import MMHError
+from mmh_core.store.archive import load_record
+
+Record = TypeVar("Record")
+
+
+def kept_path(folder: Path | None, key: object) -> Path | None:
+    """Return where the record of `key` is kept in a folder, None without a folder.
+
+    The key is everything that the record depends on and that its `repr` tells apart; the code is
+    part of it by itself.
+    """
+    if folder is None:
+        return None
+    digest = hashlib.sha256(repr((code_version(), key)).encode()).hexdigest()
+    return folder / f"{digest[:32]}.safetensors"
+
+
+def load_kept(path: Path | None, kind: type[Record]) -> Record | None:
+    """Return a record that is kept, None where there is none and where it is damaged."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        return load_record(path, kind)
+    except MMHError:
+        return None
