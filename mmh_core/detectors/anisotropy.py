@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from mmh_core.detectors.branches import BranchEstimate, BranchPredictions
+from mmh_core.detectors.grids import TIMES, Grid
 from mmh_core.detectors.measurement import Need
 
 #: Guidance vectors shorter than this share of the prediction are rounding.
@@ -33,6 +34,7 @@ class Anisotropy(BranchEstimate):
     )
     citation: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
     needs: ClassVar[Need] = "noise"
+    grid: ClassVar[Grid] = {"t": TIMES}
 
     def of_branches(self, branches: BranchPredictions) -> Tensor:
         """Return the mean cosines (b, 1), NaN where the prompt has no effect."""

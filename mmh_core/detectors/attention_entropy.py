@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mmh_core.detectors.grids import TIMES, Grid
 from mmh_core.detectors.inputs import DetectorInputs, row_parts
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.dimension.scaled_points import check_network
@@ -34,6 +35,7 @@ class AttentionEntropy(OneColumn):
     summary: ClassVar[str] = "The entropy over tokens of the cross-attention at the first step."
     citation: ClassVar[str] = "Ren et al. 2024, arXiv 2403.11052"
     needs: ClassVar[Need] = "noise"
+    grid: ClassVar[Grid] = {"t": TIMES}
 
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:

@@ -17,6 +17,7 @@ from mmh_core.detectors.measurement import Detector
 from mmh_core.detectors.reconstruction_cost import ReconstructionCost
 from mmh_core.detectors.region_map import RegionMap
 from mmh_core.detectors.representation_spread import RepresentationSpread
+from mmh_core.detectors.return_distance import ReturnDistance
 from mmh_core.detectors.score_norm import ScoreNorm
 from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.detectors.sharpness import Sharpness
@@ -50,6 +51,7 @@ DETECTORS: dict[str, Detector] = {
     "representation_spread": RepresentationSpread(),
     "reconstruction_cost": ReconstructionCost(),
     "denoised_spread": DenoisedSpread(),
+    "return_distance": ReturnDistance(),
 }
 
 

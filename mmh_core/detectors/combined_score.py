@@ -21,6 +21,8 @@ COMBINED = (
     "lid_unconditional_count",
     "region_map",
     "seed_agreement",
+    "denoised_spread",
+    "return_distance",
 )
 FOLDS = 5
 

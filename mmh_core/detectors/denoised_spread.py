@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mmh_core.detectors.grids import LOG_DELTAS, Grid
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.dimension.scaled_points import check_network, scaled_points
@@ -38,6 +39,7 @@ class DenoisedSpread(OneColumn):
     )
     citation: ClassVar[str] = "this project, after Yeats et al. 2025"
     needs: ClassVar[Need] = "image"
+    grid: ClassVar[Grid] = {"log_delta": LOG_DELTAS}
 
     def __post_init__(self) -> None:
         """Raise ValueError for an odd number of draws, which are no pairs."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from mmh_core.detectors.anisotropy import Anisotropy
+from mmh_core.detectors.grids import TIMES, Grid
 from mmh_core.detectors.guidance_norm import GuidanceNorm
 from mmh_core.detectors.measurement import Need, mean_and_deviation, not_fitted
 
@@ -35,6 +36,7 @@ class EarlyScan:
     )
     citation: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
     needs: ClassVar[Need] = "noise"
+    grid: ClassVar[Grid] = {"high": TIMES, "low": TIMES}
 
     @property
     def estimates(self) -> tuple[GuidanceNorm, Anisotropy]:

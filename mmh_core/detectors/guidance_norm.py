@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.branches import BranchEstimate, BranchPredictions
+from mmh_core.detectors.grids import TIMES, Grid
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.records import MMHError
@@ -30,6 +31,7 @@ class GuidanceNorm(BranchEstimate):
     summary: ClassVar[str] = "The length of the guidance vector on pure noise, at the first step."
     citation: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
     needs: ClassVar[Need] = "noise"
+    grid: ClassVar[Grid] = {"t": TIMES}
 
     def of_branches(self, branches: BranchPredictions) -> Tensor:
         """Return the norms (b, 1)."""

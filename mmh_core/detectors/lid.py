@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from mmh_core.detectors.grids import LOG_DELTAS, Grid
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.diffusion.score_model import guided
@@ -45,6 +46,7 @@ class Lid(OneColumn):
     branch: Branch = "conditional"
     log_delta: float = LOG_DELTA
     needs: ClassVar[Need] = "image"
+    grid: ClassVar[Grid] = {"log_delta": LOG_DELTAS}
 
     @property
     def name(self) -> str:

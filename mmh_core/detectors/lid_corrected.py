@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mmh_core.detectors.grids import LOG_DELTAS, Grid
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.lid import CITATIONS, LOG_DELTA, SHORT, Lid, LidEstimator
 from mmh_core.detectors.measurement import Measurement, Need, mean_and_deviation, not_fitted
@@ -31,6 +32,7 @@ class LidCorrected:
     intercept: float | None = None
     slope: float = 0.0
     needs: ClassVar[Need] = "image"
+    grid: ClassVar[Grid] = {"log_delta": LOG_DELTAS}
     summary: ClassVar[str] = "Minus the residual of LID after a regression on the size as PNG."
 
     @property

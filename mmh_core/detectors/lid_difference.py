@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from mmh_core.detectors.grids import LOG_DELTAS, Grid
 from mmh_core.detectors.lid import CITATIONS, LOG_DELTA, SHORT, Lid, LidEstimator
 from mmh_core.detectors.measurement import Need
 from mmh_core.dimension.estimators import ESTIMATORS
@@ -24,6 +25,7 @@ class LidDifference:
     estimator: LidEstimator = "soft_spectral_count"
     log_delta: float = LOG_DELTA
     needs: ClassVar[Need] = "image"
+    grid: ClassVar[Grid] = {"log_delta": LOG_DELTAS}
     summary: ClassVar[str] = "The unconditional minus the conditional LID at the generated image."
 
     @property

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mmh_core.detectors.grids import IMAGE_TIMES, Grid
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.diffusion.score_model import ScoreModel
@@ -37,6 +38,7 @@ class ReconstructionCost(OneColumn):
     )
     citation: ClassVar[str] = "Duan et al. 2023, arXiv 2302.01316"
     needs: ClassVar[Need] = "image"
+    grid: ClassVar[Grid] = {"t": IMAGE_TIMES}
 
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mmh_core.detectors.grids import IMAGE_TIMES, Grid
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.dimension.scaled_points import check_network
@@ -35,6 +36,7 @@ class RepresentationSpread(OneColumn):
     )
     citation: ClassVar[str] = "Zhang et al. 2026, arXiv 2512.20963"
     needs: ClassVar[Need] = "image"
+    grid: ClassVar[Grid] = {"t": IMAGE_TIMES}
 
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.branches import BranchEstimate, BranchPredictions
+from mmh_core.detectors.grids import TIMES, Grid
 from mmh_core.detectors.measurement import Need
 
 
@@ -28,6 +29,7 @@ class ScoreNorm(BranchEstimate):
     summary: ClassVar[str] = "The length of the conditional prediction on pure noise."
     citation: ClassVar[str] = "this project"
     needs: ClassVar[Need] = "noise"
+    grid: ClassVar[Grid] = {"t": TIMES}
     needs_both: ClassVar[bool] = False
 
     def of_branches(self, branches: BranchPredictions) -> Tensor:

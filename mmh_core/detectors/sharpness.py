@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mmh_core.detectors.grids import TIMES, Grid
 from mmh_core.detectors.inputs import DetectorInputs, row_parts, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.diffusion.score_model import expand
@@ -35,6 +36,7 @@ class Sharpness(OneColumn):
     )
     citation: ClassVar[str] = "Jeon et al. 2025, arXiv 2412.04140"
     needs: ClassVar[Need] = "noise"
+    grid: ClassVar[Grid] = {"t": TIMES}
 
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the sharpness (B, 1)."""

@@ -11,20 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.anisotropy import Anisotropy
-from mmh_core.detectors.attention_entropy import AttentionEntropy
-from mmh_core.detectors.denoised_spread import DenoisedSpread
-from mmh_core.detectors.early_scan import EarlyScan
-from mmh_core.detectors.guidance_norm import GuidanceNorm
-from mmh_core.detectors.lid import Lid
-from mmh_core.detectors.lid_corrected import LidCorrected
-from mmh_core.detectors.lid_difference import LidDifference
+from mmh_core.detectors.grids import Tunable, candidates, free_values, with_values
 from mmh_core.detectors.measurement import (
     Detector,
     Estimate,
@@ -33,23 +25,11 @@ from mmh_core.detectors.measurement import (
     Need,
     fit,
 )
-from mmh_core.detectors.reconstruction_cost import ReconstructionCost
-from mmh_core.detectors.representation_spread import RepresentationSpread
-from mmh_core.detectors.score_norm import ScoreNorm
-from mmh_core.detectors.sharpness import Sharpness
 from mmh_core.records import MMHError
 from mmh_core.statistics.areas import area_under_curve
 
-#: Times of detectors that look at pure noise, the published ones first, and folds of the rule.
-TIMES, FOLDS = (0.98, 0.8, 0.6, 0.4, 0.2, 0.04), 5
-#: Times of detectors that add noise to an image: with more of it little of the image is left.
-IMAGE_TIMES = (0.1, 0.04, 0.2, 0.4)
-#: Noise scales of LID and of the denoised spread, in units of the latents' spread.
-LOG_DELTAS = tuple(math.log(delta) for delta in (0.23, 0.34, 0.5, 0.75, 1.1, 1.6))
-_AT_NOISE = (GuidanceNorm, Anisotropy, ScoreNorm, Sharpness, AttentionEntropy)
-_AT_IMAGE = (RepresentationSpread, ReconstructionCost)
-_AT_A_TIME = (*_AT_NOISE, *_AT_IMAGE)
-_AT_A_SCALE = (Lid, LidDifference, LidCorrected, DenoisedSpread)
+#: Folds of the rule.
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -68,6 +48,11 @@ class TunedSetting:
     choices: int
     low: float = math.nan
     log_delta: float = math.nan
+
+    @property
+    def high(self) -> float:
+        """Return the first time of a detector that has two."""
+        return self.t
 
     def words(self) -> str:
         """Return the settings as a table has them."""
@@ -125,29 +110,17 @@ class ReversedSign:
 
 def variants(detector: Detector) -> tuple[Detector, ...]:
     """Return the detector at every setting of its grid, its own first; itself without one."""
-    if isinstance(detector, EarlyScan):
-        pairs = dict.fromkeys([(detector.high, detector.low), *product(TIMES, TIMES)])
-        return tuple(replace(detector, high=high, low=low) for high, low in pairs)
-    if isinstance(detector, _AT_A_SCALE):
-        scales = dict.fromkeys([detector.log_delta, *LOG_DELTAS])
-        return tuple(replace(detector, log_delta=log_delta) for log_delta in scales)
-    if isinstance(detector, _AT_A_TIME):
-        grid = TIMES if isinstance(detector, _AT_NOISE) else IMAGE_TIMES
-        return tuple(replace(detector, t=t) for t in dict.fromkeys([detector.t, *grid]))
-    return (detector,)
+    return candidates(detector) if isinstance(detector, Tunable) else (detector,)
 
 
 def at_setting(detector: Detector, setting: TunedSetting | None) -> Detector:
     """Return the detector at a setting; its sign is for `signed`, after the fit."""
-    if setting is None:
+    if setting is None or not isinstance(detector, Tunable):
         return detector
-    if isinstance(detector, EarlyScan) and not math.isnan(setting.low):
-        return replace(detector, high=setting.t, low=setting.low)
-    if isinstance(detector, _AT_A_SCALE) and not math.isnan(setting.log_delta):
-        return replace(detector, log_delta=setting.log_delta)
-    if isinstance(detector, _AT_A_TIME) and not math.isnan(setting.t):
-        return replace(detector, t=setting.t)
-    return detector
+    values = {name: float(getattr(setting, name)) for name in detector.grid}
+    if any(math.isnan(value) for value in values.values()):
+        return detector
+    return with_values(detector, values)
 
 
 def signed(detector: Detector, setting: TunedSetting | None) -> Detector:
@@ -239,11 +212,13 @@ def held_out_scores(detector: Detector, values: Tensor, memorized: Tensor) -> Te
 
 
 def _setting(detector: Detector, sign: int, auc: float, choices: int) -> TunedSetting:
-    t = low = log_delta = math.nan
-    if isinstance(detector, EarlyScan):
-        t, low = detector.high, detector.low
-    elif isinstance(detector, _AT_A_SCALE):
-        log_delta = detector.log_delta
-    elif isinstance(detector, _AT_A_TIME):
-        t = detector.t
-    return TunedSetting(detector.name, t, sign, auc, choices, low, log_delta)
+    values = free_values(detector) if isinstance(detector, Tunable) else {}
+    return TunedSetting(
+        detector.name,
+        values.get("t", values.get("high", math.nan)),
+        sign,
+        auc,
+        choices,
+        values.get("low", math.nan),
+        values.get("log_delta", math.nan),
+    )

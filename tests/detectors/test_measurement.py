@@ -126,8 +126,9 @@ def test_detectors_are_set_to_a_model() -> None:
     assert list(found) == list(DETECTORS)
     for name, each in found.items():
         settings = {field.name: getattr(each, field.name) for field in fields(each)}  # type: ignore[arg-type]
-        # The denoised spread is at a coarse scale of its own.
-        own = settings.get("log_delta") if name == "denoised_spread" else -0.5
+        # Spread and return distance are at a coarse scale of their own.
+        coarse = ("denoised_spread", "return_distance")
+        own = settings.get("log_delta") if name in coarse else -0.5
         assert settings.get("log_delta", -0.5) == own, name
     assert found["seed_agreement"] == SeedSimilarity("pocket")
     assert found["early_scan"] == EarlyScan(high=0.5, low=0.7)

@@ -9,6 +9,7 @@ import torch
 
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.early_scan import EarlyScan
+from mmh_core.detectors.grids import LOG_DELTAS, TIMES
 from mmh_core.detectors.guidance_norm import GuidanceNorm
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.lid import Lid
@@ -16,8 +17,6 @@ from mmh_core.detectors.measurement import fit, measure, measure_by_key
 from mmh_core.detectors.region_map import RegionMap
 from mmh_core.detectors.stability import Stability
 from mmh_core.detectors.tuning import (
-    LOG_DELTAS,
-    TIMES,
     at_setting,
     best_setting,
     held_out_scores,
@@ -96,6 +95,7 @@ GRIDS = {
     "representation_spread": 4,
     "reconstruction_cost": 4,
     "denoised_spread": 6,
+    "return_distance": 4,
     "lid_conditional_count": 6,
     "lid_difference_flipd": 6,
     "lid_corrected_dsm": 6,

@@ -43,6 +43,8 @@ NAMES = (
     "seed_agreement",
     "representation_spread",
     "reconstruction_cost",
+    "denoised_spread",
+    "return_distance",
 )
 
 
