@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,15 +64,6 @@ class ReferencePrompts:
             return math.nan
         return float(lids.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
 
-    def median_lid(self) -> Interval:
-        """Return the median LID of prompts, each the mean of its images, with its interval."""
-        lids: dict[str, list[float]] = {}
-        for prompt, lid in zip(self.prompts, self.conditional.tolist(), strict=False):
-            if math.isfinite(lid):
-                lids.setdefault(prompt, []).append(lid)
-        means = [sum(values) / len(values) for values in lids.values()]
-        return median_interval(torch.tensor(means, dtype=torch.float64))
-
     def highest_lid(self) -> float:
         """Return the highest LID of a reference image, NaN where none is finite."""
         lids = self.finite_lids()
@@ -93,3 +85,24 @@ class ReferencePrompts:
             threshold=self.lid_threshold(),
             highest_reference=self.highest_lid(),
         )
+
+
+def usual_lid(reference: ReferencePrompts | None) -> Interval:
+    """Return the median conditional LID of reference prompts, NaN without any."""
+    if reference is None:
+        return median_lid(())
+    return median_lid(zip(reference.prompts, reference.conditional.tolist(), strict=False))
+
+
+def median_lid(images: Iterable[tuple[Hashable, float]]) -> Interval:
+    """Return the median LID of prompts with its interval, NaN without any.
+
+    `images` are the prompt and the LID of each; those that are not finite are left out, and a
+    prompt counts by the mean of its images.
+    """
+    lids: dict[Hashable, list[float]] = {}
+    for prompt, lid in images:
+        if math.isfinite(lid):
+            lids.setdefault(prompt, []).append(lid)
+    means = [sum(values) / len(values) for values in lids.values()]
+    return median_interval(torch.tensor(means, dtype=torch.float64))

@@ -14,6 +14,7 @@ from mmh_core.detectors.combined_score import check_labels, fit_combined
 from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.lid_corrected import LidCorrected
 from mmh_core.detectors.stability import Stability
+from mmh_core.detectors.tuning import TunedSetting
 from mmh_core.dimension.spectral import soft_spectral_count_exact
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.studies.detection.calibrate import calibrate_detectors, lid_scale
@@ -231,6 +232,45 @@ def test_one_early_scan_serves_scores_scans_and_the_combined_score(
     ):
         with pytest.raises(MMHError, match="make both anew"):
             other.scanning_by(strange)
+
+
+def test_an_early_scan_with_a_reversed_sign_scores_reversed_and_scans_no_table(
+    model: TextToImage, known: DetectorCalibration
+) -> None:
+    """A scan counts as published, so that it may not stand for a score that counts against it."""
+    setting = TunedSetting("early_scan", known.high, -1, 0.9, 72, low=known.low)
+    turned = replace(known, tuned=(setting,), combined=None)
+    assert known.early() is not None and turned.early() is None
+    published = known.reference_scores("early_scan")
+    torch.testing.assert_close(turned.reference_scores("early_scan"), -published.flip(0))
+    before, after = (scored(model, each, NORMAL[3]) for each in (known, turned))
+    place, other = before.names.index("early_scan"), after.names.index("early_scan")
+    torch.testing.assert_close(
+        after.score[0, other], -before.score[0, place], rtol=1e-3, atol=0.01
+    )
+    assert float(after.percentile[0, other]) == pytest.approx(
+        0.95 - float(before.percentile[0, place]), abs=0.051
+    )
+    assert (before.scan_reference_prompts, after.scan_reference_prompts) == (20, 0)
+    kept = replace(setting, sign=1)
+    assert replace(known, tuned=(kept,)).early() is not None
+
+
+def test_a_sign_turned_before_the_fit_turns_its_weight_and_no_score() -> None:
+    generator = torch.Generator().manual_seed(2)
+    memorized = torch.arange(40) % 2 == 0
+    scores = {
+        name: torch.randn(40, generator=generator) + memorized
+        for name in ("return_distance", "denoised_spread", "region_map")
+    }
+    plain = fit_combined(scores, memorized)
+    assert plain.names == ("region_map", "denoised_spread", "return_distance")
+    turned = {**scores, "return_distance": -scores["return_distance"]}
+    other = fit_combined(turned, memorized)
+    signs = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    torch.testing.assert_close(other.weights, signs * plain.weights, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(other.score(turned), plain.score(scores), rtol=1e-3, atol=1e-3)
+    assert plain.score(scores)[memorized].mean() > plain.score(scores)[~memorized].mean()
 
 
 @pytest.mark.parametrize("bad", [1, 9, 11, 20])

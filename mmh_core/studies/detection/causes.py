@@ -22,7 +22,7 @@ from mmh_core.statistics.intervals import Interval, half_width
 from mmh_core.studies.detection.benchmark_run import CauseRow
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.subject.neighborhood import training_neighborhood
-from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.reference_prompts import ReferencePrompts, usual_lid
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 
@@ -96,7 +96,7 @@ def cause_cases(
     Of a prompt that copies several training images the one that it copies most often counts; the
     model's LID is the mean over the seeds that do, with Student's interval.
     """
-    elsewhere = Interval(*(math.nan,) * 3) if reference is None else reference.median_lid()
+    elsewhere = usual_lid(reference)
     seeds = len(half.copy_ids) // max(1, len(half.prompts))
     ids = half.copy_ids.reshape(-1, seeds)
     lids = half.found[LID].values[:, 0].reshape(-1, seeds)

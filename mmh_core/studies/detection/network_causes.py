@@ -44,9 +44,10 @@ from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.statistics.agreement import clustered_recall
-from mmh_core.statistics.intervals import Interval, mean_share_interval, median_interval
+from mmh_core.statistics.intervals import Interval, mean_share_interval
 from mmh_core.studies.detection.causes import LID, cause_cases
 from mmh_core.studies.detection.measured import Measured, measured
+from mmh_core.subject.reference_prompts import median_lid
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 
@@ -176,7 +177,8 @@ class NetworkCauses:
             table = self.copies(stage).table()
             if table.empty or not table.copied.any():
                 continue
-            elsewhere = _median(self.references(stage).table())
+            records = self.references(stage).table().to_dict("records")
+            elsewhere = median_lid((one["caption"], float(one["lid"])) for one in records)
             rows = table[table.copied & (splits.loc[table.caption] == split).to_numpy()]
             cases += [
                 NetworkCase(stage, row["caption"], row["group"], _case(row, elsewhere))
@@ -358,11 +360,3 @@ def _case(record: dict[Any, Any], elsewhere: Interval) -> CauseCase:
     )
     [truth] = [cause for cause in CAUSES if cause == record["truth"]]
     return CauseCase(ModelLids(lid, elsewhere), data, truth)
-
-
-def _median(references: pd.DataFrame) -> Interval:
-    """Return the median LID of reference prompts, each the mean of its images."""
-    if references.empty:
-        return Interval(_NONE, _NONE, _NONE)
-    means = references.groupby("caption").lid.mean().to_numpy(np.float64)
-    return median_interval(torch.tensor(means.tolist(), dtype=torch.float64))

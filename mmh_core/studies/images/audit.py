@@ -18,13 +18,12 @@ from mmh_core.retrieval.pixel_match import bounded, fitted
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import (
     LOG_DELTAS,
-    deciding_lids,
     estimate_curves,
-    estimate_lids,
     scale_for,
+    with_curves,
 )
 from mmh_core.studies.images.run import ImageResult
-from mmh_core.studies.images.verdict import judged
+from mmh_core.studies.images.verdict_basis import VerdictBasis
 from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.crop_search import search_crops
@@ -123,19 +122,15 @@ def _read(
     reference: ReferencePrompts | None,
 ) -> Iterator[Progress[ImageResult]]:
     scale, lid = scale_for(training_set, reference), None
-    levels = deciding_lids(reference)
-    for lids in estimate_lids(model, (image,), scale, levels=levels):
+    basis = VerdictBasis(model, training_set, reference, scale)
+    for lids in basis.lids((image,)):
         lid = next(iter(lids), None)
         yield Progress(0.5, "Estimating the local intrinsic dimension", image)
     if lid is None:
         raise ValueError("No LID was estimated.")
-    if reference is not None:
-        lid = reference.with_percentile(lid)
-    cut = cut_off(model, image.prompt)
-    image = judged(image, lid, training_set, guided=True, cut=cut, reference=reference)
+    image = basis.judged(image, lid, cut_off(model, image.prompt))
     for share, curves in estimate_curves(model, (image,), torch.tensor(LOG_DELTAS)):
-        for curve, error in curves:
-            image = replace(image, curve=curve, curve_error=error)
+        [image] = with_curves((image,), curves)
         yield Progress(0.6 + 0.4 * share, "Estimating LID over the noise scales", image)
     yield Progress(1.0, "Finished", image)
 

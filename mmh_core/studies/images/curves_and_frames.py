@@ -15,7 +15,7 @@ import torch
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.generation import GeneratedPart, pixels_of
-from mmh_core.studies.images.lid import estimate_curves, estimate_lids
+from mmh_core.studies.images.lid import estimate_curves, estimate_lids, with_curves
 from mmh_core.studies.images.run import ImageRun
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.text_to_image.model import TextToImage
@@ -67,13 +67,9 @@ def add_curves(run: ImageRun, model: TextToImage) -> Iterator[tuple[float, Image
     start, before = time.monotonic(), run.seconds_estimating
     try:
         for done, curves in estimate_curves(model, run.images, run.log_deltas):
-            images = tuple(
-                replace(one, curve=lid, curve_error=error)
-                for one, (lid, error) in zip(run.images[: len(curves)], curves, strict=True)
-            )
             run = replace(
                 run,
-                images=images + run.images[len(curves) :],
+                images=with_curves(run.images, curves),
                 seconds_estimating=since(start, before),
             )
             yield done, run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -171,6 +172,17 @@ def estimate_curves(
             for row in zip(*columns, strict=True)
         ]
         yield len(done) / len(images), list(done)
+
+
+def with_curves(
+    images: Sequence[ImageResult], curves: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[ImageResult, ...]:
+    """Return the images with as many curves as there are, each with its standard error."""
+    first = tuple(
+        replace(one, curve=lid, curve_error=error)
+        for one, (lid, error) in zip(images, curves, strict=False)
+    )
+    return (*first, *images[len(curves) :])
 
 
 def estimate_lid(

@@ -7,7 +7,7 @@ at the run's own final latents: encoding the image again would move the point.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -32,17 +32,14 @@ from mmh_core.studies.images.lid import (
     LOG_DELTAS,
     UNCALIBRATED,
     check_estimators,
-    deciding_lids,
-    estimate_lids,
     scale_for,
 )
 from mmh_core.studies.images.run import (
     ImageConfig,
-    ImageResult,
     ImageRun,
     image_batch,
 )
-from mmh_core.studies.images.verdict import judged
+from mmh_core.studies.images.verdict_basis import VerdictBasis
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
@@ -195,22 +192,27 @@ def _evaluate_part(
     run = _searched(run, count, training_set)
     yield 0.1, replace(run, seconds_estimating=since(start, before))
     added, lids, failed = run.images[-count:], list[ImageLid](), None
-    levels = deciding_lids(run.reference)
+    sampling = run.config.sampling
+    basis = VerdictBasis(
+        *(model, training_set, run.reference, run.log_delta),
+        guided=sampling.guidance > 1,
+        negative=sampling.negative,
+    )
     try:
-        for lids in estimate_lids(
-            model, added, run.log_delta, negative=run.config.sampling.negative, levels=levels
-        ):
+        for lids in basis.lids(added):
             run = replace(run, seconds_estimating=since(start, before))
             yield 0.1 + 0.9 * len(lids) / count, run
     except FAILURES as failure:
         failed = failure
     if failed is not None:
         run = lacking(run, f"LID of {counted(count - len(lids))} could not be estimated", failed)
+    cuts = [run.cut[run.config.prompts.index(one.prompt)] for one in added]
+    judged = tuple(basis.judged(one, lid, cut) for one, lid, cut in zip_longest(added, lids, cuts))
     yield (
         1.0,
         replace(
             run,
-            images=run.images[:-count] + _judged(run, added, lids, training_set),
+            images=run.images[:-count] + judged,
             state="reading",
             seconds_estimating=since(start, before),
         ),
@@ -230,27 +232,6 @@ def _searched(run: ImageRun, count: int, training_set: TrainingSet | None) -> Im
         for one, (copy, neighbors) in zip(added, near, strict=True)
     )
     return replace(run, images=kept + added)
-
-
-def _judged(
-    run: ImageRun,
-    images: Sequence[ImageResult],
-    lids: Sequence[ImageLid],
-    training_set: TrainingSet | None,
-) -> tuple[ImageResult, ...]:
-    """Return images with their estimates, as far as there are, and verdicts."""
-    guided = run.config.sampling.guidance > 1
-    return tuple(
-        judged(
-            one,
-            lid if lid is None or run.reference is None else run.reference.with_percentile(lid),
-            training_set,
-            guided=guided,
-            cut=run.cut[run.config.prompts.index(one.prompt)],
-            reference=run.reference,
-        )
-        for one, lid in zip_longest(images, lids)
-    )
 
 
 def _empty_run(

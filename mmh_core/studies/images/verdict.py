@@ -8,7 +8,6 @@ is usual among reference prompts of the same settings, and a prompt that was rea
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Literal, get_args
 
 from mmh_core.memorization.cause import Cause, ModelLids
@@ -16,13 +15,12 @@ from mmh_core.memorization.cause_calibration import judged_cause
 from mmh_core.memorization.hypothesis import shown_lid, whole_percent
 from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.retrieval.pixel_match import is_flat
 from mmh_core.statistics.intervals import Interval
-from mmh_core.studies.images.run import ImageResult, ImageVerdict, image_batch
+from mmh_core.studies.images.run import ImageVerdict
 from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.neighborhood import training_neighborhood
-from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW, ReferencePrompts
+from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW, ReferencePrompts, usual_lid
 from mmh_core.subject.training_set import TrainingSet
 
 #: Fewest reference images with which a LID is compared: with fewer, one below them all is no
@@ -67,31 +65,6 @@ VERDICTS: dict[tuple[Search, LidState], ImageVerdict] = {
     for search, row in _ROWS.items()
     for state, verdict in zip(_ORDER, row, strict=True)
 }
-
-
-def judged(
-    image: ImageResult,
-    lid: ImageLid | None,
-    training_set: TrainingSet | None,
-    *,
-    guided: bool,
-    cut: str,
-    reference: ReferencePrompts | None = None,
-) -> ImageResult:
-    """Return a searched image with its LID, its verdict and, where it is memorized, the cause.
-
-    `guided` and `cut` are those of `verdict_of`, `reference` the reference prompts.
-    """
-    flat = image.copy is None and bool(is_flat(image_batch([image]))[0])
-    verdict, reason = verdict_of(image.copy, lid, guided=guided, cut=cut, flat=flat)
-    cause = cause_in(training_set, verdict, lid, image.copy, reference)
-    return replace(
-        image,
-        lids=() if lid is None else (lid,),
-        verdict=verdict,
-        reason=reason if cause is None else f"{reason} {cause.sentence}",
-        cause=cause,
-    )
 
 
 def lid_state(lid: ImageLid | None) -> LidState:
@@ -190,8 +163,7 @@ def cause_in(
     value, ends = math.nan, (math.nan, math.nan)
     if lid is not None:
         value, ends = lid.conditional, lid.interval
-    elsewhere = Interval(*(math.nan,) * 3) if reference is None else reference.median_lid()
-    model = ModelLids(Interval(value, *ends), elsewhere)
+    model = ModelLids(Interval(value, *ends), usual_lid(reference))
     return judged_cause(model, training_neighborhood(training_set, row), training_set.cause)
 
 
