@@ -70,7 +70,7 @@ def section() -> None:
     for group in dict.fromkeys(term.group for term in entries):
         members = [term for term in fits if term.group == group and term not in named]
         if members:
-            st.subheader(group, anchor=False)
+            st.header(group, anchor=False)
             _entries(members)
 
 

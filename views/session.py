@@ -19,6 +19,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from mmh_core.records import MMHError
 from views.start_options import start_options
+from views.style import STYLE
 
 if TYPE_CHECKING:
     from mmh_core.store.job_runner import JobRunner
@@ -27,31 +28,6 @@ if TYPE_CHECKING:
 #: Jobs that may wait for a device: more than a room full of people with a window each.
 WAITING = 64
 
-# Streamlit leaves six lines of air above every page for a toolbar that is hidden here, and keeps
-# two charts side by side in windows that are too narrow for them.
-_STYLE = """<style>
-[data-testid="stMainBlockContainer"] {padding: 2.5rem 3rem 4rem; max-width: 84rem;}
-/* What a poll is about to replace must not fade at every poll. */
-[class*="st-key-pair_live"] [data-stale="true"] {opacity: 1 !important; transition: none;}
-/* The accent marks by line and fill; small text on dark would have a contrast of 4.1 in it. */
-[data-testid="stApp"] :is([data-testid="stSliderThumbValue"],
-  [data-testid="stTab"][aria-selected="true"], button[aria-checked="true"]) {color: inherit;}
-[data-testid="stSidebarUserContent"] {padding-bottom: 2rem;}
-/* A key figure in a narrow column wraps; cut, it would say something else. */
-[data-testid="stMetric"] :is(p, [data-testid="stMetricValue"], [data-testid="stMetricValue"] *,
-  [data-testid="stMetricDelta"], [data-testid="stMetricDelta"] *)
-  {white-space: normal; overflow: visible; text-overflow: clip; overflow-wrap: anywhere;}
-/* Holds no more than the promise of a chart, see views.widgets.layout. */
-.st-key-chart_library {position: absolute; visibility: hidden; height: 0; overflow: hidden;}
-/* The bar of the sidebar's button lies above the page where that is closed. */
-@media (max-width: 768px) {[data-testid="stMainBlockContainer"] {padding-top: 4.5rem !important;}}
-@media (max-width: 1100px) {
-  [data-testid="stMainBlockContainer"] {padding: 2.5rem 1.25rem 3rem;}
-  [class*="st-key-pair"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"])
-    {flex-wrap: wrap;}
-  [class*="st-key-pair"] [data-testid="stColumn"] {min-width: 100%;}
-}
-</style>"""
 #: What Markdown takes for the start of a bare address: a scheme, "www", a mail's sign.
 _ADDRESS = re.compile(r"((?:https?|ftp|mailto|xmpp):|www(?=\.)|@)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
@@ -74,7 +50,7 @@ def guard() -> None:
     if PagesManager.uses_pages_directory:
         PagesManager.uses_pages_directory = False
         st.rerun()
-    st.html(_STYLE)
+    st.html(STYLE)
 
 
 @contextmanager

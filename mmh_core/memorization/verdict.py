@@ -91,8 +91,8 @@ class PointVerdictRow:
 
 
 _EXACT, _TEMPLATE, _LIKELY = "#d55e00", "#9486e0", "#c9743a"
-_SUSPICIOUS, _MEMORIZED = "#e69f00", "#d17fae"
-_FREE, _UNKNOWN = "#2b8f86", "#8a969c"
+_SUSPICIOUS, _MEMORIZED = "#c08400", "#c973a4"
+_FREE, _UNKNOWN = "#2b8f86", "#87939a"
 _MOVED = "#6f7b82"
 #: The color of harm by a mitigation: unharmed before, and not any more.
 HARM_COLOR = "#c62828"
@@ -174,7 +174,7 @@ POINT_ROWS: dict[VerdictLabel, PointVerdictRow] = {
         *(2, _MEMORIZED, "triangle-up", "triangle-up-open", "square", 9)
     ),
     "fit too poor to say": PointVerdictRow(
-        *(1, "#a3adb3", "circle-open", "x-thin-open", "circle", 6)
+        *(1, _UNKNOWN, "circle-open", "x-thin-open", "circle", 6)
     ),
     "not memorized": PointVerdictRow(0, _FREE, "circle", "x", "circle", 6.5),
 }

@@ -16,7 +16,7 @@ from mmh_core.statistics.areas import area_under_curve, roc_points
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 from mmh_core.studies.detection.figures import group_sides
 
-_LINES = (theme.ACCENT, theme.SECOND, "#8a7a3c", "#4f9fdc", "#d55e00")
+_LINES = (theme.ACCENT, theme.SECOND, "#8a7a3c", theme.TRUTH_LINE, "#d55e00")
 #: Fills of cells that carry white figures on a light and on a dark page: contrast 5 and more.
 _MIDDLE, _FULL = "#15758f", "#0d5a70"
 #: Share of the largest count above which a cell is filled so.

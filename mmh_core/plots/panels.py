@@ -16,7 +16,7 @@ _LOOKS = (
     (theme.ACCENT, "solid", "circle"),
     (theme.SECOND, "solid", "diamond"),
     ("#8a7a3c", "solid", "square"),
-    ("#4f9fdc", "solid", "triangle-up"),
+    (theme.TRUTH_LINE, "solid", "triangle-up"),
 )
 _REFERENCE = (theme.NEUTRAL, "dash", "circle")
 _LABEL_HEIGHT = 14.0

@@ -26,16 +26,17 @@ NEUTRAL = "rgba(128,140,146,0.95)"
 FAINT = "rgba(128,140,146,0.55)"
 GRID = "rgba(128,140,146,0.22)"
 BAND = "rgba(128,140,146,0.13)"
-OUTLINE = "rgba(128,128,128,0.6)"
+#: Around points, whose own color may be near that of the page: a contrast above 3 on both.
+OUTLINE = "rgba(118,128,134,0.9)"
 TRUTH = "rgba(110,180,235,0.5)"
 #: In space WebGL blends what is translucent with white, so colors there are opaque.
 SOLID_TRUTH, SOLID_GRID = "#8dbfe8", "#8b979d"
 #: One accent for the curve or mark that a figure is about; a contrast above 3 on light and dark.
 ACCENT, ACCENT_FAINT = "#0b8fb3", "rgba(11,143,179,0.2)"
 #: The color of a second curve, and of the truth as a line.
-SECOND, TRUTH_LINE = "#b3569b", "#4f9fdc"
+SECOND, TRUTH_LINE = "#b3569b", "#4897d6"
 #: Colors and symbols of kinds in turn: no kind is told by color alone, with any color vision.
-_COLORS = ("#d55e00", "#e69f00", "#9486e0", "#2b8f86", "#4f9fdc", "#b3569b", "#8a7a3c", "#8a969c")
+_COLORS = ("#d55e00", "#c08400", "#9486e0", "#2b8f86", "#4897d6", "#b3569b", "#8a7a3c", "#87939a")
 _SYMBOLS = ("star", "diamond", "square", "triangle-up", "circle", "circle-open", "cross", "x",
             "triangle-down", "pentagon", "diamond-open")  # fmt: skip
 #: The ring around a chosen point: no color of the LID scale or of a verdict.

@@ -33,7 +33,7 @@ def test_every_term_of_the_file_is_shown_in_its_group() -> None:
     app = opened()
     text = (ROOT / "docs" / "reference" / "glossary.md").read_text()
     assert names(app) == re.findall(r"^### (.+)$", text, re.MULTILINE)
-    assert [one.value for one in app.subheader] == re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert [one.value for one in app.header] == re.findall(r"^## (.+)$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_example_prompts_are_of_the_calibration_half_with_the_trained_wording_fi
 def test_a_image_is_looked_at_more_closely_and_stepped(app: AppTest) -> None:
     sound(app.run())
     sound(app.button(key="im_look_2").click().run())
-    assert "Image 2, seed 2" in [s.value for s in app.subheader]
+    assert "Image 2, seed 2" in [s.value for s in app.header]
     assert app.query_params["image"] == "2"
     one = example("duplicate").images[2]
     assert one.reason in [text.value for text in app.text]
@@ -452,7 +452,8 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     shown = pages_html(app)
     assert "&lt;img src=http://example.org/q.png&gt;" in shown
     assert "<img src=http" not in shown
-    written = [*app.markdown, *app.caption, *app.error, *app.warning, *app.info, *app.subheader]
+    written = [*app.markdown, *app.caption, *app.error, *app.warning, *app.info, *app.subheader,
+               *app.header]  # fmt: skip
     assert not any("](http" in element.value for element in written)
     assert not any("](http" in button.label for button in app.button)
     # Nothing is normal at two steps, and the page says so.

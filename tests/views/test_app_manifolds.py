@@ -115,11 +115,11 @@ def test_a_selected_point_stays_when_the_snapshot_changes_and_can_be_stepped(
 ) -> None:
     app.query_params["point"] = "3"
     sound(app.run())
-    assert "Point 3" in [s.value for s in app.subheader]
+    assert "Point 3" in [s.value for s in app.header]
     sound(app.select_slider(key="mf_scrubber").set_value(circle.snapshots[2].step).run())
-    assert "Point 3" in [s.value for s in app.subheader]
+    assert "Point 3" in [s.value for s in app.header]
     sound(app.button(key="mf_Next").click().run())
-    assert "Point 4" in [s.value for s in app.subheader]
+    assert "Point 4" in [s.value for s in app.header]
     assert app.query_params["point"] == "4"
 
 

@@ -64,7 +64,7 @@ def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
 def _sentences(run: BenchmarkRun, figures: Sequence[RowFigures]) -> None:
     """Show what the file shows, and what it does not show about a real checkpoint."""
     with st.container(border=True):
-        st.markdown("**What this shows, and what it does not show about a real checkpoint**")
+        layout.part("What this shows, and what it does not show about a real checkpoint")
         lines = (layout.plain(sentence) for sentence in findings(run, figures))
         st.markdown("\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1)))
 

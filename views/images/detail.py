@@ -38,7 +38,7 @@ def stepper(run: ImageRun, chosen: ImageResult) -> None:
     if refused is not None:
         st.error(layout.plain(refused), icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Image {chosen.index}, seed {chosen.seed}", anchor=False, width="content")
+        st.header(f"Image {chosen.index}, seed {chosen.seed}", anchor=False, width="content")
         for label, icon, step in (("Previous", "arrow_back", -1), ("Next", "arrow_forward", 1)):
             st.button(
                 label,

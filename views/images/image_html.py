@@ -37,7 +37,7 @@ STYLE = """<style>
 .im .im-verdict {font-weight: 600; border-left: .25rem solid; padding-left: .45rem;}
 .im .im-verdict i {font-style: normal; margin-right: .3rem;}
 .im .im-quiet {opacity: .75;}
-.im-prompt {font-size: 1.25rem; font-weight: 600; line-height: 1.3; margin: 0;
+.im .im-prompt {padding: 0; font-size: 1.25rem; font-weight: 600; line-height: 1.3; margin: 0;
   overflow-wrap: anywhere; max-height: 7.8em; overflow-y: auto; white-space: pre-wrap;}
 .im-stack {position: relative; max-width: 22rem;}
 .im-stack img + img {position: absolute; inset: 0; height: 100%;}

@@ -42,7 +42,7 @@ def nothing(settings: ImageSettings) -> None:
         "**Generate**: images appear while they are generated, and you can stop at any time.",
         icon=":material/brush:",
     )
-    layout.heading("Audit an image", audit.SENTENCE)
+    layout.part("Audit an image", audit.SENTENCE)
     audit.section(settings.model)
 
 
@@ -55,7 +55,7 @@ def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> N
         sentence += " The form at left differs: press Generate to run that."
     with st.container(gap="xsmall"):
         for prompt in run.config.prompts[:4]:
-            image_html.show(f'<p class="im-prompt">{escape(prompt)}</p>')
+            image_html.show(f'<h2 class="im-prompt">{escape(prompt)}</h2>')
         st.caption(layout.plain(sentence))
     image_html.show_unread(run)
     if run.state == "stopped":

@@ -120,7 +120,7 @@ def _stepper(snapshot: Snapshot, chosen: int, total: int) -> None:
     memorized = sorted(_memorized(snapshot))
     later = next((i for i in memorized if i > chosen), memorized[0] if memorized else None)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Point {chosen:,}", anchor=False, width="content")
+        st.header(f"Point {chosen:,}", anchor=False, width="content")
         for label, icon, target in (
             ("Previous", "arrow_back", (chosen - 1) % total),
             ("Next", "arrow_forward", (chosen + 1) % total),

@@ -43,7 +43,7 @@ def result(run: ManifoldRun, settings: ManifoldSettings, *, precomputed: bool) -
 def nothing(settings: ManifoldSettings) -> None:
     """Show what to do where no run of a manifold exists yet."""
     spec = MANIFOLDS[settings.config.manifold]
-    st.subheader(spec.label, anchor=False)
+    st.header(spec.label, anchor=False)
     st.info(
         "There is no run of this manifold yet. Press **Train** at left: samples and LID appear "
         "while the model learns, and you can stop at any time.",
@@ -71,7 +71,7 @@ def _headline(run: ManifoldRun, form: ManifoldConfig, *, precomputed: bool) -> N
         names = ", ".join(name.replace("_", " ") for name in differing)
         sentence += f" The form at left differs in {names}: press **Train** to run that."
     with st.container(gap="xxsmall"):
-        st.subheader(MANIFOLDS[config.manifold].label, anchor=False)
+        st.header(MANIFOLDS[config.manifold].label, anchor=False)
         st.caption(sentence)
     if run.state == "stopped":
         done = int(run.losses[-1, 0]) if len(run.losses) else 0

@@ -9,7 +9,7 @@ from html import escape
 import streamlit as st
 
 from mmh_core.memorization.hypothesis import shown_lid
-from mmh_core.memorization.verdict import HARM_COLOR, OUTCOME_ROWS
+from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.plots import mitigation as plots
 from mmh_core.plots.mitigation import FAMILIES
 from mmh_core.studies.mitigation.outcome import (
@@ -25,6 +25,7 @@ from mmh_core.studies.mitigation.verdict import harm, verdicts
 from views.images import image_html
 from views.mitigation import phrases, state
 from views.mitigation import session as mitigation_session
+from views.style import GROUND, HARM
 from views.widgets import job_panel, layout
 from views.widgets.words import number, percent, plural
 
@@ -42,7 +43,6 @@ STYLE = """<style>
 .mi-name small {display: block; font-weight: 400; opacity: .75;}
 .mi-unsolved {background: repeating-linear-gradient(45deg, rgba(111,123,130,.55) 0 3px,
   transparent 3px 7px); padding: .25rem; border-radius: .3rem;}
-.mi-unsolved figcaption {background: var(--background-color, Canvas); padding: 0 .15rem;}
 .mi-refused {font-size: .875rem; opacity: .85; margin: .4rem 0 0;}
 """
 STYLE += "".join(
@@ -50,9 +50,8 @@ STYLE += "".join(
     for row in OUTCOME_ROWS.values()
     if row.frame
 )
-# The page's dark colors come after, so that they win.
-STYLE += f""".mi-red {{color: {HARM_COLOR}; font-weight: 600;}}
-@media (prefers-color-scheme: dark) {{.mi-red {{color: #ff8a80;}}}}
+STYLE += f""".mi-red {{color: {HARM}; font-weight: 600;}}
+.mi-unsolved figcaption {{background: {GROUND}; padding: 0 .15rem;}}
 </style>"""
 
 

@@ -134,12 +134,14 @@ def _noise(base: Cell, cell: Cell) -> None:
     """Show that both sides started from the same noise, or that the mitigation changed it."""
     if base.noise_sha256 == cell.noise_sha256:
         st.caption(
-            f"Same seed and same starting noise on both sides: SHA-256 `{cell.noise_sha256[:16]}…`"
+            "Same seed and same starting noise on both sides.",
+            help=f"SHA-256 of the noise: {cell.noise_sha256[:16]}…",
         )
     else:
         st.caption(
-            "Same seed; this mitigation changes the starting noise itself: SHA-256 "
-            f"`{base.noise_sha256[:12]}…` became `{cell.noise_sha256[:12]}…`"
+            "Same seed; this mitigation changes the starting noise itself.",
+            help=f"SHA-256 of the noise: {base.noise_sha256[:12]}… became "
+            f"{cell.noise_sha256[:12]}…",
         )
 
 

@@ -66,9 +66,7 @@ def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: 
     if config.model == settings.model and not same_request(settings.form, config):
         sentence += " The form at left differs: press Compare to run that."
     with st.container(gap="xsmall"):
-        image_html.show(
-            f'<p class="im-prompt" style="font-size: 1.25rem">{escape(config.prompts[0])}</p>'
-        )
+        image_html.show(f'<h2 class="im-prompt">{escape(config.prompts[0])}</h2>')
         st.caption(layout.plain(sentence))
     if run.state == "stopped":
         total = len(config.treatments) * len(config.prompts)
@@ -250,7 +248,7 @@ def _grid(
     cell = chosen_cell(run, results, settings)
     grid.section(run, cell.treatment)
     st.divider()
-    st.subheader(layout.plain(phrases.named(cell.treatment)), anchor=False)
+    st.header(layout.plain(phrases.named(cell.treatment)), anchor=False)
     pairs.section(run, grid.cells_of(run, 0)[0], cell, "grid")
 
 

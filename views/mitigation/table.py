@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from mmh_core.memorization.hypothesis import shown_lid
-from mmh_core.memorization.verdict import HARM_COLOR, OUTCOME_ROWS
+from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.plots import mitigation as plots
 from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.robustness_rows import (
@@ -22,6 +22,7 @@ from mmh_core.studies.mitigation.table import Compared, TreatmentRow, treatment_
 from mmh_core.studies.mitigation.verdict import ReferenceRow, TreatmentVerdict
 from views.images import image_html
 from views.mitigation import phrases, state
+from views.style import GROUND, HARM
 from views.widgets import layout
 from views.widgets.words import number, percent
 
@@ -43,8 +44,9 @@ _STYLE = """<style>
 .mi-table td:nth-child(8) {white-space: normal; min-width: 13rem;}
 .mi-scroll {overflow-x: auto;}
 """
-_STYLE += f""".mi-table .mi-bad {{color: {HARM_COLOR};}}
-@media (prefers-color-scheme: dark) {{.mi-table .mi-bad {{color: #ff8a80;}}}}
+_STYLE += f""".mi-table .mi-bad {{color: {HARM};}}
+/* What a row is about stays in view while its figures are moved sideways. */
+.mi-table :is(th, td):first-child {{position: sticky; left: 0; background: {GROUND};}}
 </style>"""
 
 
@@ -102,7 +104,9 @@ def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> No
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(_row(verdict, verdict.treatment == chosen) for verdict in results)
     image_html.show(
-        f'{_STYLE}<div class="mi-scroll"><table class="mi-table"><thead><tr>{head}</tr></thead>'
+        # Focusable, so that it can be moved sideways by keys.
+        f'{_STYLE}<div class="mi-scroll" tabindex="0" role="region" '
+        f'aria-label="Table of mitigations"><table class="mi-table"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

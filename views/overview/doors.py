@@ -31,7 +31,7 @@ STYLE = """<style>
   text-underline-offset: .2em;}
 .ov-pair {display: flex; gap: .5rem; align-items: center;}
 .ov-pair img {height: 96px; width: 96px; image-rendering: pixelated; border-radius: .25rem;}
-.ov-pair span {opacity: .6; font-size: 1.2rem;}
+.ov-pair span {opacity: .75; font-size: 1.2rem;}
 .ov-step {display: inline-block; min-width: 1.5rem; height: 1.5rem; line-height: 1.5rem;
   text-align: center; border-radius: 1rem; background: #12788a; color: #fff; font-size: .85rem;
   margin-right: .45rem;}
@@ -84,7 +84,7 @@ def section() -> None:
 
 def tour() -> None:
     """Show the three steps of the guided tour, each a finished state of a page."""
-    layout.heading(
+    layout.part(
         "Guided tour, three precomputed steps",
         "Nothing has to be computed: each step opens a finished result.",
     )
@@ -161,7 +161,7 @@ def _circle() -> str:
     )
     drawing = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="96" height="96" viewBox="0 0 96 96">'
-        '<circle cx="48" cy="48" r="36" fill="none" stroke="#8a969c" stroke-width="2" '
+        '<circle cx="48" cy="48" r="36" fill="none" stroke="#87939a" stroke-width="2" '
         f'stroke-dasharray="120 107"/>{lone}</svg>'
     )
     source = base64.b64encode(drawing.encode()).decode()

@@ -52,7 +52,7 @@ def section() -> None:
 
 
 def _in_use() -> None:
-    st.markdown("**System**")
+    layout.part("System")
     system = overview_session.system_info()
     rows = [("Model", system.model), ("Device", system.device)]
     if system.training is not None:
@@ -66,7 +66,7 @@ def _active() -> None:
     records = overview_session.active_jobs()
     if not records:
         st.rerun()
-    st.markdown("**Running and queued jobs**")
+    layout.part("Running and queued jobs")
     for record in records:
         with st.container(horizontal=True, vertical_alignment="center"):
             _list([_job(record)])
@@ -91,7 +91,7 @@ def _cancel(job: str) -> None:
 
 
 def _jobs() -> None:
-    st.markdown("**Recent jobs**")
+    layout.part("Recent jobs")
     active = {record.id for record in overview_session.active_jobs()}
     records = [job for job in overview_session.last_jobs() if job.id not in active]
     if not records and active:
@@ -119,7 +119,7 @@ def _job(record: JobRecord) -> tuple[str, str, str]:
 
 
 def _queues() -> None:
-    st.markdown("**Review queues**")
+    layout.part("Review queues")
     queues = overview_session.last_queues()
     if not queues:
         st.caption(

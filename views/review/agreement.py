@@ -19,7 +19,7 @@ _MOST = 20
 
 def section() -> None:
     """Show progress of each reviewer, the agreement of two, and the items they differ on."""
-    layout.heading(
+    layout.part(
         "Agreement of two reviewers",
         "Cohen's kappa is their agreement beyond chance: 1 is full, 0 what chance alone gives. "
         "A high kappa means that both judge the evidence alike, not that both are right.",

@@ -36,7 +36,7 @@ def section(queues: list[QueueRecord]) -> None:
 
 
 def _files(queue: QueueRecord) -> None:
-    layout.heading(
+    layout.part(
         "Export",
         "Each click on Prepare files writes them anew from the current records. Formulas in the "
         "CSV are neutralized; the Parquet file has all texts unchanged.",
@@ -70,7 +70,7 @@ def _prepare(queue: QueueRecord) -> None:
 
 
 def _chain(queue: QueueRecord) -> None:
-    layout.heading(
+    layout.part(
         "Audit-log integrity",
         "Each row holds the hash of the row before and of all items. That alone does not "
         "reveal a log that was truncated or replaced by somebody who can write to the file: "
@@ -110,7 +110,7 @@ def _verify(queue: QueueRecord, kept: str | None) -> None:
 
 
 def _import() -> None:
-    layout.heading(
+    layout.part(
         "Import a case",
         "The zip file that Prepare files wrote in another installation. It is verified before "
         "anything is imported: sizes, digests and the hash chain of verdicts. Import a larger "

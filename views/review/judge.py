@@ -125,7 +125,7 @@ def _steps(view: ItemView, mark: str) -> None:
     if at is None and places:
         after = places[0]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Item {view.position}", anchor=False, width="content")
+        st.header(f"Item {view.position}", anchor=False, width="content")
         where = "outside the filter" if at is None else f"{at + 1:,} of {len(places):,}"
         st.caption(where, width="content")
         for label, icon, item, press in (

@@ -31,7 +31,7 @@ def _upload() -> None:
     refused = st.session_state.pop(key("refused_scan"), None)
     if refused is not None:
         st.error(layout.plain(refused), icon=":material/error:")
-    layout.heading(
+    layout.part(
         "Scan a table of prompts",
         "The early scan scores every prompt by a few network evaluations, without an image; only "
         "flagged prompts are generated and compared with the training images.",

@@ -23,7 +23,7 @@ _TABLE = "rv_table"
 
 def section() -> None:
     """Show the table; a click on a row opens its item."""
-    layout.heading(
+    layout.part(
         "Filtered items",
         "Select a row at its left edge to judge the item. Images, similarity and LID "
         "percentile are empty where no image was generated.",

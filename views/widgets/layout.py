@@ -30,7 +30,7 @@ _BAR = {
 _FACTS = """<style>
 .mf-facts {display: grid; grid-template-columns: fit-content(50%) minmax(0, 1fr);
   gap: .35rem 1rem; margin: 0; font-size: .9rem; line-height: 1.4;}
-.mf-facts span:nth-child(odd) {opacity: .7;}
+.mf-facts span:nth-child(odd) {opacity: .75;}
 .mf-facts span {font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 0;}
 </style>"""
 
@@ -73,8 +73,16 @@ def load_chart_library() -> None:
 def heading(title: str, sentence: str, *, help: str | None = None) -> None:
     """Show the title of a chart with the one sentence on what it shows and what it does not."""
     with st.container(gap="xxsmall"):
-        st.markdown(f"**{title}**", help=help)
+        st.subheader(title, anchor=False, help=help)
         st.caption(sentence)
+
+
+def part(title: str, sentence: str = "", *, help: str | None = None) -> None:
+    """Show the title of a part of a page, which holds charts with titles of their own."""
+    with st.container(gap="xxsmall"):
+        st.header(title, anchor=False, help=help)
+        if sentence:
+            st.caption(sentence)
 
 
 def left_out(sentence: str, nothing: bool) -> None:

@@ -1,0 +1,64 @@
+"""The style sheet of all pages, and the share of the text color that quiet text has."""
+
+from __future__ import annotations
+
+#: Captions, labels and other quiet text, as a share of the text color: on every background of both
+#: themes a contrast above 4.5 (WCAG 2.2 AA), which a test computes. Streamlit's own 0.6 has 3.9.
+QUIET = 0.75
+#: The color behind the page, for what lies above other things. Streamlit says by `color-scheme`
+#: which theme is chosen, whatever the system prefers.
+GROUND = "light-dark(#fcfdfd, #0d1417)"
+#: Text on harm, readable on both grounds.
+HARM = "light-dark(#c62828, #ff8a80)"
+
+#: Quiet text of Streamlit: captions, what figures are called, and what an empty field suggests.
+_QUIETED = (
+    '[data-testid="stApp"] [data-testid="stCaptionContainer"]',
+    '[data-testid="stApp"] [data-testid="stMetricLabel"]',
+    '[data-testid="stApp"] :is(input, textarea)::placeholder',
+)
+
+# Streamlit leaves six lines of air above every page, and keeps two charts side by side in windows
+# that are too narrow for them.
+STYLE = f"""<style>
+[data-testid="stMainBlockContainer"] {{padding: 2.5rem 3rem 4rem; max-width: 84rem;}}
+/* What a poll is about to replace must not fade at every poll. */
+[class*="st-key-pair_live"] [data-stale="true"] {{opacity: 1 !important; transition: none;}}
+/* The accent marks by line and fill; small text on dark would have a contrast of 4.1 in it. */
+[data-testid="stApp"] :is([data-testid="stSliderThumbValue"],
+  [data-testid="stTab"][aria-selected="true"], button[aria-checked="true"]) {{color: inherit;}}
+{", ".join(_QUIETED)}
+  {{color: color-mix(in srgb, currentColor {100 * QUIET:.0f}%, transparent);}}
+/* Headings of charts are as tall as text; the air around them comes from their containers. */
+[data-testid="stMain"] [data-testid="stHeading"] :is(h2, h3) {{padding: 0;}}
+[data-testid="stSidebarUserContent"] {{padding-bottom: 2rem;}}
+/* Whoever moves by keys sees where they are; a click leaves no frame around the whole page. */
+[data-testid="stSidebarNavLink"]:focus-visible {{outline: 2px solid currentColor;
+  outline-offset: -2px;}}
+[data-testid="stMain"]:focus:not(:focus-visible) {{outline: none; box-shadow: none;}}
+/* A key figure in a narrow column wraps; cut, it would say something else. */
+[data-testid="stMetric"] :is(p, [data-testid="stMetricValue"], [data-testid="stMetricValue"] *,
+  [data-testid="stMetricDelta"], [data-testid="stMetricDelta"] *)
+  {{white-space: normal; overflow: visible; text-overflow: clip; overflow-wrap: anywhere;}}
+/* Holds no more than the promise of a chart, see views.widgets.layout. */
+.st-key-chart_library {{position: absolute; visibility: hidden; height: 0; overflow: hidden;}}
+/* The bar of the sidebar's button lies above the page where that is closed. */
+@media (max-width: 768px) {{
+  [data-testid="stMainBlockContainer"] {{padding-top: 4.5rem !important;}}}}
+@media (max-width: 1100px) {{
+  [data-testid="stMainBlockContainer"] {{padding: 2.5rem 1.25rem 3rem;}}
+  [class*="st-key-pair"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"])
+    {{flex-wrap: wrap;}}
+  [class*="st-key-pair"] [data-testid="stColumn"] {{min-width: 100%;}}
+}}
+/* On paper: the finding and its figures, without what can only be clicked. */
+@media print {{
+  :is([data-testid="stSidebar"], [data-testid="stHeader"], [data-testid="stButton"],
+    [data-testid="stDownloadButton"], [data-testid="stFileUploader"], [data-testid="stToast"],
+    .mf-help) {{display: none !important;}}
+  [data-testid="stMainBlockContainer"] {{padding: 0; max-width: none;}}
+  :is(figure, img, table, [data-testid="stMetric"], [data-testid="stPlotlyChart"])
+    {{break-inside: avoid;}}
+  :is(h1, h2, h3) {{break-after: avoid;}}
+}}
+</style>"""
