@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import torch
 
-from mmh_core.installation import code_version
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
 from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
 from mmh_core.mitigations.interface import MitigationContext, Work, reporting, with_prompt
@@ -84,7 +83,7 @@ def mitigation_benchmark(
         (),
         (),
         0.0,
-        code_version(),
+        inputs.code,
         left_out(inputs),
         selection_seeds=inputs.selection_seeds,
     )
@@ -113,7 +112,7 @@ def _ranked(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
 
 def _calibrated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     """Try ever stronger mitigations until each is enough."""
-    names = [name for name in MITIGATIONS if name not in (*BASELINES, AUTOMATIC)]
+    names = [name for name in inputs.offered if name not in (*BASELINES, AUTOMATIC)]
     open_ = {name: mitigation(name).strengths for name in names}
     chosen: dict[str, Treatment] = {}
     captions, rounds = result.captions.calibration, max(len(group) for group in open_.values())

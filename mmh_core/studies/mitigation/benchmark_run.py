@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from mmh_core.installation import code_version
 from mmh_core.memorization.verdict import OutcomeKind
+from mmh_core.mitigations.catalogue import MITIGATIONS
+from mmh_core.mitigations.interface import Mitigation
 from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import default_config
@@ -204,7 +206,8 @@ class BenchmarkInputs:
     and mitigations search with those when figures are made. Records are written to `work`, and
     those already there are used again if `resume` and if the same code made them of that model.
     Of `robust` test captions it is tried whether their copies come back, and as many reference
-    captions are attacked as the control.
+    captions are attacked as the control. `offered` are the mitigations by name, `code` is the
+    version of the code that makes the records.
     """
 
     subject: Subject
@@ -212,6 +215,8 @@ class BenchmarkInputs:
     work: Path
     resume: bool = False
     robust: int = 0
+    offered: Mapping[str, Mitigation] = field(default_factory=lambda: MITIGATIONS)
+    code: str = field(default_factory=code_version)
 
     @property
     def selection_seeds(self) -> tuple[int, ...]:
@@ -318,7 +323,7 @@ def made_by(inputs: BenchmarkInputs) -> str:
     """Return which code, model and settings the records of a benchmark are made by."""
     seeds = ",".join(str(seed) for seed in inputs.seeds)
     return (
-        f"code {code_version()}, model {inputs.subject.model.sha256}, steps "
+        f"code {inputs.code}, model {inputs.subject.model.sha256}, steps "
         f"{inputs.subject.model.steps}, guidance {inputs.subject.model.guidance!r}, seeds {seeds}"
     )
 
@@ -332,7 +337,7 @@ def left_out(inputs: BenchmarkInputs) -> int:
 
 
 def _version(inputs: BenchmarkInputs) -> str:
-    return f"{code_version()}-{inputs.subject.model.sha256[:16]}"
+    return f"{inputs.code}-{inputs.subject.model.sha256[:16]}"
 
 
 def kept_record(path: Path, kind: type[_Record], inputs: BenchmarkInputs) -> _Record | None:
