@@ -216,7 +216,7 @@ def test_an_image_is_scored_alone_as_among_others_in_any_order(
     detector = replace(detector, log_delta=1.5)
     together = read(model, inputs, detector)
     assert torch.equal(together, read(model, inputs, detector))
-    for rows in ([0], [1], [3], [2, 1], [3, 2, 1, 0]):
+    for rows in ([0], [2, 1], [3, 2, 1, 0]):
         index = torch.tensor(rows)
         apart = read(model, inputs.rows(index), detector)
         torch.testing.assert_close(apart, together[index], rtol=1e-4, atol=2e-2)

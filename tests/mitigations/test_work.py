@@ -82,7 +82,7 @@ def test_every_mitigation_stops_within_about_one_network_evaluation(
     if name in ("automatic_chain", "rewrite", "raise_lid", "sparse_repellency"):
         assert unet.evaluations >= 8
     # Stopped anywhere, it leaves neither a context nor anything running behind.
-    for after in {0, 1, stops // 2, stops - 1}:
+    for after in {0, stops // 2}:
         work = chosen.apply(model, request_for(model), context=everything(model))
         for number, _ in enumerate(work):
             assert torch.is_grad_enabled()

@@ -112,8 +112,15 @@ PARTS: dict[str, Callable[[Tensor], Tensor]] = {
 EMBEDDERS: list[Embedder] = [PixelEmbedder(), Named("clip"), Named("dinov2"), Named("sscd")]
 
 
-@pytest.mark.parametrize("embedder", EMBEDDERS, ids=lambda e: e.name)
-@pytest.mark.parametrize("way", SAME)
+@pytest.mark.parametrize(
+    ("way", "embedder"),
+    [
+        *((way, EMBEDDERS[0]) for way in SAME),
+        # Without a calibrated threshold pixels alone decide, whatever embedder it is.
+        *((way, EMBEDDERS[1 + i % 3]) for i, way in enumerate(SAME)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 def test_equal_pixels_are_a_copy_with_any_embedder(way: str, embedder: Embedder) -> None:
     images = SAME[way](TRAINED[:6].float() / 255)
     for number, (copy, near) in enumerate(find_copies(training_set(embedder), images)):
