@@ -37,6 +37,10 @@ class AttentionEntropy(OneColumn):
     needs: ClassVar[Need] = "noise"
     grid: ClassVar[Grid] = {"t": TIMES}
 
+    def lacking(self, model: TextToImage, seeds: int) -> str:
+        """Return what a network without cross-attention does not have."""
+        return "" if cross_attention_layers(model) else f"{model.name} has no cross-attention"
+
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the entropies (B, 1). Raises MMHError for a network without cross-attention."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from mmh_core.detectors.anisotropy import Anisotropy
 from mmh_core.detectors.attention_entropy import AttentionEntropy
@@ -13,7 +12,7 @@ from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
 from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.lid_corrected import LidCorrected
 from mmh_core.detectors.lid_difference import LidDifference
-from mmh_core.detectors.measurement import Detector
+from mmh_core.detectors.measurement import Adaptable, Detector, ModelSettings
 from mmh_core.detectors.reconstruction_cost import ReconstructionCost
 from mmh_core.detectors.region_map import RegionMap
 from mmh_core.detectors.representation_spread import RepresentationSpread
@@ -67,21 +66,8 @@ def adapted(
     `early` is the pair of times of the early scan, from `choose_times`, and None leaves the
     published ones; the score norm is evaluated at the first of them.
     """
+    settings = ModelSettings(log_delta, embedder, early)
     return {
-        name: _adapted(detector, log_delta, embedder, early)
+        name: detector.adapted(settings) if isinstance(detector, Adaptable) else detector
         for name, detector in detectors.items()
     }
-
-
-def _adapted(
-    detector: Detector, log_delta: float, embedder: str, early: tuple[float, float] | None
-) -> Detector:
-    if isinstance(detector, EarlyScan) and early is not None:
-        return replace(detector, high=early[0], low=early[1])
-    if isinstance(detector, ScoreNorm) and early is not None:
-        return replace(detector, t=early[0])
-    if isinstance(detector, Lid | LidDifference | LidCorrected):
-        return replace(detector, log_delta=log_delta)
-    if isinstance(detector, SeedSimilarity):
-        return replace(detector, embedder=embedder)
-    return detector

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmh_core.detectors.anisotropy import Anisotropy
 from mmh_core.detectors.grids import TIMES, Grid
 from mmh_core.detectors.guidance_norm import GuidanceNorm
-from mmh_core.detectors.measurement import Need, mean_and_deviation, not_fitted
+from mmh_core.detectors.measurement import ModelSettings, Need, mean_and_deviation, not_fitted
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class EarlyScan:
     def estimates(self) -> tuple[GuidanceNorm, Anisotropy]:
         """Return the norm and the cosine: two columns."""
         return GuidanceNorm(self.high), Anisotropy(self.low)
+
+    def adapted(self, settings: ModelSettings) -> EarlyScan:
+        """Return the scan at the model's times."""
+        if settings.early is None:
+            return self
+        return replace(self, high=settings.early[0], low=settings.early[1])
 
     def fitted(self, values: Tensor) -> EarlyScan:
         """Return the scan with the mean and spread of reference prompts."""

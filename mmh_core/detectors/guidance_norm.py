@@ -70,6 +70,12 @@ class GuidanceTrace(OneColumn):
         steps = "all steps" if self.steps is None else f"first {self.steps} steps"
         return f"Guidance norm, {steps}"
 
+    def lacking(self, model: TextToImage, seeds: int) -> str:
+        """Return what a generation in fewer steps does not have."""
+        if (self.steps or 0) <= model.steps:
+            return ""
+        return f"it needs {self.steps} sampling steps, and there are {model.steps}"
+
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the mean norms (B, 1). Raises MMHError where fewer steps were made."""
         trace = inputs.generated()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmh_core.detectors.grids import LOG_DELTAS, Grid
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
-from mmh_core.detectors.measurement import Measurement, Need, OneColumn
+from mmh_core.detectors.measurement import Measurement, ModelSettings, Need, OneColumn
 from mmh_core.diffusion.score_model import guided
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.text_to_image.image_probes import probe_generators
@@ -67,6 +67,10 @@ class Lid(OneColumn):
     def citation(self) -> str:
         """Return the citations of hypothesis and estimator."""
         return CITATIONS[self.estimator]
+
+    def adapted(self, settings: ModelSettings) -> Lid:
+        """Return the estimate at the model's noise scale."""
+        return replace(self, log_delta=settings.log_delta)
 
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the LID (B, 1)."""

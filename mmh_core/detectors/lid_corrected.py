@@ -12,7 +12,13 @@ from torch import Tensor
 from mmh_core.detectors.grids import LOG_DELTAS, Grid
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.lid import CITATIONS, LOG_DELTA, SHORT, Lid, LidEstimator
-from mmh_core.detectors.measurement import Measurement, Need, mean_and_deviation, not_fitted
+from mmh_core.detectors.measurement import (
+    Measurement,
+    ModelSettings,
+    Need,
+    mean_and_deviation,
+    not_fitted,
+)
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_pil
@@ -54,6 +60,10 @@ class LidCorrected:
     def estimates(self) -> tuple[Lid, Complexity]:
         """Return the LID and the complexity: two columns."""
         return Lid(self.estimator, "conditional", self.log_delta), Complexity()
+
+    def adapted(self, settings: ModelSettings) -> LidCorrected:
+        """Return the detector at the model's noise scale."""
+        return replace(self, log_delta=settings.log_delta)
 
     def fitted(self, values: Tensor) -> LidCorrected:
         """Return the detector with the least-squares line through reference prompts."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from mmh_core.detectors.grids import LOG_DELTAS, Grid
 from mmh_core.detectors.lid import CITATIONS, LOG_DELTA, SHORT, Lid, LidEstimator
-from mmh_core.detectors.measurement import Need
+from mmh_core.detectors.measurement import ModelSettings, Need
 from mmh_core.dimension.estimators import ESTIMATORS
 
 
@@ -49,6 +49,10 @@ class LidDifference:
         conditional = Lid(self.estimator, "conditional", self.log_delta)
         unconditional = Lid(self.estimator, "unconditional", self.log_delta)
         return conditional, unconditional
+
+    def adapted(self, settings: ModelSettings) -> LidDifference:
+        """Return the detector at the model's noise scale."""
+        return replace(self, log_delta=settings.log_delta)
 
     def score(self, values: Tensor) -> Tensor:
         """Return the difference."""

@@ -96,6 +96,34 @@ class Fittable(Protocol):
         """Return the detector with its constants set from columns (N, F) of reference prompts."""
 
 
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a model sets of its detectors: `log_delta`, the noise scale of LID, and the embedder.
+
+    `early` are the two times of the early scan, the high one first, None for the published ones.
+    """
+
+    log_delta: float
+    embedder: str
+    early: tuple[float, float] | None = None
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """A detector of which a model sets something."""
+
+    def adapted(self, settings: ModelSettings) -> Self:
+        """Return the detector as the model sets it."""
+
+
+@runtime_checkable
+class Demanding(Protocol):
+    """A detector that not every run suffices for."""
+
+    def lacking(self, model: TextToImage, seeds: int) -> str:
+        """Return what it needs and a run with so many seeds does not have, "" for nothing."""
+
+
 AnyDetector = TypeVar("AnyDetector", bound=Detector)
 
 

@@ -38,6 +38,10 @@ class RepresentationSpread(OneColumn):
     needs: ClassVar[Need] = "image"
     grid: ClassVar[Grid] = {"t": IMAGE_TIMES}
 
+    def lacking(self, model: TextToImage, seeds: int) -> str:
+        """Return what a network that is not U-shaped does not have."""
+        return f"{model.name} has no middle block" if middle_block(model) is None else ""
+
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the standard deviations (B, 1). Raises MMHError without a middle block."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmh_core.detectors.branches import BranchEstimate, BranchPredictions
 from mmh_core.detectors.grids import TIMES, Grid
-from mmh_core.detectors.measurement import Need
+from mmh_core.detectors.measurement import ModelSettings, Need
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class ScoreNorm(BranchEstimate):
     needs: ClassVar[Need] = "noise"
     grid: ClassVar[Grid] = {"t": TIMES}
     needs_both: ClassVar[bool] = False
+
+    def adapted(self, settings: ModelSettings) -> ScoreNorm:
+        """Return the norm at the high time of the model's early scan."""
+        return self if settings.early is None else replace(self, t=settings.early[0])
 
     def of_branches(self, branches: BranchPredictions) -> Tensor:
         """Return the norms (b, 1)."""

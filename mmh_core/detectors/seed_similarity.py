@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.detectors.measurement import Measurement, Need, OneColumn
+from mmh_core.detectors.measurement import Measurement, ModelSettings, Need, OneColumn
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedder_choice import load_embedder
 from mmh_core.retrieval.embedders import embed_all
@@ -31,6 +31,14 @@ class SeedSimilarity(OneColumn):
     )
     citation: ClassVar[str] = "this project"
     needs: ClassVar[Need] = "image"
+
+    def adapted(self, settings: ModelSettings) -> SeedSimilarity:
+        """Return the similarity by the descriptor of the model's training set."""
+        return replace(self, embedder=settings.embedder)
+
+    def lacking(self, model: TextToImage, seeds: int) -> str:
+        """Return what a prompt with one seed does not have."""
+        return "it needs two seeds" if seeds < 2 else ""
 
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:

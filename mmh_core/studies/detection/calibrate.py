@@ -11,15 +11,11 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors import combined_score
-from mmh_core.detectors.attention_entropy import AttentionEntropy, cross_attention_layers
 from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.combined_score import check_labels, fit_combined
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.generation import generated_inputs
-from mmh_core.detectors.guidance_norm import GuidanceTrace
-from mmh_core.detectors.measurement import Detector
-from mmh_core.detectors.representation_spread import RepresentationSpread, middle_block
-from mmh_core.detectors.seed_similarity import SeedSimilarity
+from mmh_core.detectors.measurement import Demanding, Detector
 from mmh_core.detectors.tuning import TunedSetting, keyed, tuned, variants
 from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR
@@ -142,23 +138,10 @@ def _usable(
     left_out = {
         name: f"{detector.label} is left out: {reason}."
         for name, detector in chosen.items()
-        if (reason := _lacking(model, detector, seeds))
+        if isinstance(detector, Demanding) and (reason := detector.lacking(model, seeds))
     }
     kept = {name: each for name, each in chosen.items() if name not in left_out}
     return kept, tuple(left_out.values())
-
-
-def _lacking(model: TextToImage, detector: Detector, seeds: int) -> str:
-    """Return what a detector needs and the run does not have, "" for nothing."""
-    if isinstance(detector, GuidanceTrace) and (detector.steps or 0) > model.steps:
-        return f"it needs {detector.steps} sampling steps, and there are {model.steps}"
-    if isinstance(detector, SeedSimilarity) and seeds < 2:
-        return "it needs two seeds"
-    if isinstance(detector, RepresentationSpread) and middle_block(model) is None:
-        return f"{model.name} has no middle block"
-    if isinstance(detector, AttentionEntropy) and not cross_attention_layers(model):
-        return f"{model.name} has no cross-attention"
-    return ""
 
 
 def _calibrated(
