@@ -3,6 +3,7 @@
 import streamlit as st
 
 from mmh_core.installation import assets
+from views import drawing
 from views.access import person
 from views.access.addresses import ask_nobody
 
@@ -66,3 +67,4 @@ page = st.navigation(
 # The first words tell the tabs of a browser apart.
 st.set_page_config(page_title=f"{page.title} · {NAME}")
 page.run()
+drawing.show()

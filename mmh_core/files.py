@@ -101,6 +101,17 @@ def folder_lock(folder: Path, patience: float = 10.0) -> Iterator[None]:
         unlock()
 
 
+def lock_if_free(folder: Path) -> Callable[[], None] | None:
+    """Lock `folder` as `folder_lock` does and return what unlocks it, None where it is locked.
+
+    Raises OSError where it cannot be locked at all.
+    """
+    try:
+        return _lock(_lockable(folder))
+    except BlockingIOError:
+        return None
+
+
 def _wait_for_lock(folder: Path, patience: float) -> Callable[[], None]:
     deadline = time.monotonic() + patience
     while True:

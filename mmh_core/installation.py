@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +36,16 @@ def data_folder(called_from: Path) -> Path:
     is installed is not for writing.
     """
     return (called_from if is_installed() else app_folder()) / ".mmh"
+
+
+def cache_folder() -> Path:
+    """Return where this user's system keeps what can be made again, for this program."""
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "mmh" / "Cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "mmh"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "mmh"
 
 
 #: What begins every command that a person is told to run.

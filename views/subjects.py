@@ -14,7 +14,7 @@ import streamlit as st
 
 from mmh_core.installation import assets
 from mmh_core.records import MMHError
-from views import importing, models
+from views import drawing, importing, models
 from views.session import data_folder
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ def training_set(name: str) -> TrainingSet | None:
     """
     folder = models.folder_of(name)
     if folder is not None and (folder / "world.json").exists():
-        return _pocket_reference(str(folder), (folder / "manifest.json").stat().st_mtime_ns)
+        stamp = (folder / "manifest.json").stat().st_mtime_ns
+        drawing.drawn(folder, stamp)
+        return _pocket_reference(str(folder), stamp)
     searched = models.searched_folder()
     return None if searched is None else _folder_reference(searched)
 

@@ -28,7 +28,7 @@ REST = 3_000
 
 def images(page: Page, url: str) -> None:
     """Open the finished example of an overfitted image."""
-    page.goto(f"{url}/images?example=overfit")
+    page.goto(f"{url}/images?example=template")
     page.locator(".st-key-im_cards img").first.wait_for(timeout=PATIENCE)
 
 

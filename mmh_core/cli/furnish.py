@@ -3,99 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli.furnish_examples import (
+    image_examples,
+    mitigation_examples,
+    training_example,
+)
+from mmh_core.cli.furnishing import POCKET, Furnishing
 from mmh_core.cli.options import DeviceName, WorkFolder
-from mmh_core.cli.output import check_places, followed
+from mmh_core.cli.output import check_places, followed, write_json
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.subject.devices import device_of
-from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
-    from mmh_core.studies.images.run import ImageConfig
-    from mmh_core.studies.mitigation.run import MitigationConfig
-    from mmh_core.subject.calibration import Calibration
-    from mmh_core.subject.subject import Subject
-    from mmh_core.text_to_image.model import TextToImage
+    pass
 
-_POCKET = Path(CATALOGUE["pocket-sd"].source)
 _SEEDS = "0,1,2,3"
-
-
-@dataclass(frozen=True)
-class Furnishing:
-    """The inputs of all stages: the folder of all assets, the work folder and the device.
-
-    `name` is that of the model's folder among the assets.
-    """
-
-    assets: Path
-    work: Path
-    device: str
-    name: str = "pocket-sd"
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the model."""
-        return self.assets / self.name
-
-    @property
-    def model_name(self) -> str:
-        """Return the name by which commands open the model: that of the catalogue, or a folder."""
-        shipped = self.folder.resolve() == _POCKET.resolve()
-        return "pocket-sd" if shipped else str(self.folder)
-
-    def parts(self, stage: str) -> Path:
-        """Return where finished parts of a stage are kept: elsewhere for another calibration."""
-        from mmh_core.subject.calibration import FILE
-        from mmh_core.text_to_image.weights import digest as digest_of
-
-        calibration = self.folder / FILE
-        digest = digest_of(calibration)[:12] if calibration.is_file() else "uncalibrated"
-        return self.work / "parts" / f"{stage}-{digest}"
-
-    @cached_property
-    def seed(self) -> int:
-        """Return the seed of the world."""
-        from mmh_core.pocket.assets import world_seed
-
-        return world_seed(self.folder)
-
-    @cached_property
-    def model(self) -> TextToImage:
-        """Return the model, loaded once for all stages."""
-        from mmh_core.text_to_image.stable_diffusion import load
-
-        return load(self.folder, device=device_of(self.device))
-
-    def subject(self) -> Subject:
-        """Return the model with its training set, and with what is calibrated so far."""
-        from mmh_core.subject.calibration import calibration_beside
-        from mmh_core.subject.subject import Subject
-        from mmh_core.subject.training_set import pocket_training_set
-
-        calibration = calibration_beside(self.folder)
-        training_set = pocket_training_set(self.folder, calibration)
-        return Subject(self.model, training_set, calibration, self.name)
-
-    def keep(self, parts: Calibration) -> None:
-        """Write parts of the calibration beside the model, and list the digests of the folder.
-
-        A calibration of other weights makes way.
-        """
-        from mmh_core.pocket.assets import write_manifest
-        from mmh_core.subject.calibration import FILE, calibration_beside, write_calibration
-
-        beside = calibration_beside(self.folder)
-        calibration = beside.with_parts(parts) if beside.sha256 == parts.sha256 else parts
-        write_calibration(self.folder / FILE, calibration)
-        write_manifest(self.folder)
 
 
 def furnish(
@@ -134,7 +63,7 @@ def furnish(
     unknown = [name for name in chosen if name not in STAGES]
     if unknown:
         raise MMHError(f"There is no stage {unknown[0]!r}: choose from {', '.join(STAGES)}.")
-    run_stages(Furnishing(_POCKET.parent, work, device), chosen, restart)
+    run_stages(Furnishing(POCKET.parent, work, device), chosen, restart)
 
 
 def run_stages(
@@ -238,53 +167,7 @@ def _figures(at: Furnishing) -> None:
     figures = followed(check(at.folder, chosen, device=device_of(at.device)))
     add_to_card(at.folder, {"figures": plain(figures.rows)})
     write_text(at.work / "figures.md", check_table(figures) + "\n")
-
-
-def _images(at: Furnishing) -> None:
-    from mmh_core.store.archive import load_record
-    from mmh_core.studies.images.run import ImageRun
-
-    for path in sorted((at.assets / "images").glob("*.safetensors")):
-        image_example(at, path, load_record(path, ImageRun).config)
-
-
-def image_example(at: Furnishing, path: Path, config: ImageConfig) -> None:
-    """Make a finished example of images with the early scan of its prompts."""
-    from mmh_core.store.archive import save_record
-    from mmh_core.studies.detection.prompt_scan import scanned
-    from mmh_core.studies.images.kept_run import kept_image_run
-
-    subject = at.subject()
-    steps = kept_image_run(config, subject, at.parts("images"))
-    save_record(path, followed(scanned(steps, at.model, subject.calibration.early)))
-
-
-def _mitigation(at: Furnishing) -> None:
-    from mmh_core.store.archive import load_record
-    from mmh_core.studies.mitigation.run import MitigationRun
-
-    for path in sorted((at.assets / "mitigation").glob("*.safetensors")):
-        if not path.stem.endswith("-tokens"):
-            mitigation_example(at, path, load_record(path, MitigationRun).config)
-
-
-def mitigation_example(at: Furnishing, path: Path, config: MitigationConfig) -> None:
-    """Make a finished comparison with its robustness, and the words that matter beside it."""
-    from mmh_core.store.archive import save_record
-    from mmh_core.studies.mitigation.captions import paraphrases_listed
-    from mmh_core.studies.mitigation.robustness import robust_study
-    from mmh_core.studies.mitigation.study import mitigation_study
-    from mmh_core.studies.mitigation.token_attribution import token_study
-
-    subject, kept = at.subject(), at.parts("mitigation")
-    run = followed(mitigation_study(config, subject, kept=kept))
-    listed = paraphrases_listed(at.folder, config.prompts[0])
-    run = followed(robust_study(run, subject, listed, kept=kept))
-    save_record(path, run)
-    words = path.with_name(f"{path.stem}-tokens{path.suffix}")
-    if words.exists():
-        first = replace(config, prompts=config.prompts[:1])
-        save_record(words, followed(token_study(first, subject, run.cells[0].latents)))
+    write_json({"figures": figures.rows}, at.figures("pocket-check"))
 
 
 def _review(at: Furnishing) -> None:
@@ -305,7 +188,7 @@ def _benchmark(at: Furnishing) -> None:
         column="",
         calibration=None,
         out=at.assets / "benchmark" / "pocket-sd.safetensors",
-        json_file=at.work / "benchmark.json",
+        json_file=at.figures("benchmark"),
         resume=True,
         work=at.parts("benchmark"),
         device=at.device,
@@ -319,7 +202,7 @@ def _mitigation_benchmark(at: Furnishing) -> None:
         captions=24,
         robust=8,
         seeds=_SEEDS,
-        json_file=at.work / "mitigation-benchmark.json",
+        json_file=at.figures("mitigation-benchmark"),
         resume=True,
         work=at.parts("mitigation-benchmark"),
         model=at.model_name,
@@ -337,8 +220,9 @@ STAGES: dict[str, Callable[[Furnishing], None]] = {
     "cause": _cause,
     "detectors": _detectors,
     "figures": _figures,
-    "images": _images,
-    "mitigation": _mitigation,
+    "images": image_examples,
+    "mitigation": mitigation_examples,
+    "training": training_example,
     "review": _review,
     "benchmark": _benchmark,
     "mitigation-benchmark": _mitigation_benchmark,

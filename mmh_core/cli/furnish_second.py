@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from mmh_core.cli.furnish import (
-    STAGES,
-    Furnishing,
-    image_example,
-    mitigation_example,
-    run_stages,
-)
-from mmh_core.cli.output import check_places, followed, run_to_end
+from mmh_core.cli.furnish import STAGES, run_stages
+from mmh_core.cli.furnish_examples import image_example, mitigation_example
+from mmh_core.cli.furnishing import Furnishing
+from mmh_core.cli.output import check_places, followed, run_to_end, write_json
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.retrieval.umap_layout import umap_layout_steps
@@ -26,7 +22,9 @@ if TYPE_CHECKING:
     from mmh_core.pocket.furnish import LayoutSteps
     from mmh_core.pocket.second.inspection import Inspection
     from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.studies.mitigation.run import MitigationConfig
 
+Config = TypeVar("Config", "ImageConfig", "MitigationConfig")
 #: The stage that writes the model; it comes before all others.
 FOLDER = "folder"
 #: Kinds of captions of which a finished example is kept, and those of the comparison.
@@ -156,6 +154,15 @@ def _figures(at: Furnishing, inspection: Inspection) -> None:
     figures = followed(steps)
     add_to_card(at.folder, {"figures": plain(figures.rows)})
     write_text(at.work / "figures.md", check_table(figures, ".4g") + "\n")
+    write_json({"figures": figures.rows}, at.figures("pocket-check"))
+
+
+def as_recommended(settings: Config, at: Furnishing, prompts: tuple[str, ...]) -> Config:
+    """Return settings of an example with other prompts, sampled as the model's card recommends.
+
+    The settings may be those of an example of the first world, whose card says otherwise.
+    """
+    return replace(settings, prompts=prompts, sampling=at.model.sampling)
 
 
 def _images(at: Furnishing) -> None:
@@ -170,7 +177,7 @@ def _images(at: Furnishing) -> None:
         raise MMHError(f"{folder} holds no finished example whose settings could be taken.")
     settings: ImageConfig = load_record(kept[0], ImageRun).config
     for kind in _EXAMPLES:
-        config = replace(settings, prompts=(second_example(at.folder, kind),))
+        config = as_recommended(settings, at, (second_example(at.folder, kind),))
         image_example(at, folder / f"{kind}.safetensors", config)
     for path in kept:
         if path.stem not in _EXAMPLES:
@@ -185,5 +192,5 @@ def _mitigation(at: Furnishing) -> None:
 
     path = at.assets / "mitigation" / "duplicate.safetensors"
     prompts = tuple(second_example(at.folder, kind) for kind in _COMPARED)
-    config = replace(load_record(path, MitigationRun).config, prompts=prompts)
-    mitigation_example(at, path, config)
+    settings: MitigationConfig = load_record(path, MitigationRun).config
+    mitigation_example(at, path, as_recommended(settings, at, prompts))

@@ -183,9 +183,20 @@ def opened(
     from mmh_core.subject.subject import open_subject
 
     _take_threads(name)
+    _draw_images(name)
     subject = open_subject(name, device, index=index, calibration=calibration, windows=windows)
     _write_notes(subject.model)
     return subject
+
+
+def _draw_images(name: str) -> None:
+    """Draw the training images of a shipped world, with their progress, where none are kept."""
+    from mmh_core.pocket.assets import drawing, has_to_draw
+    from mmh_core.subject.subject import model_folder
+
+    folder = model_folder(name)
+    if folder is not None and (folder / "world.json").exists() and has_to_draw(folder):
+        followed(drawing(folder))
 
 
 def opened_model(name: str, device: str, windows: int = 1) -> TextToImage:

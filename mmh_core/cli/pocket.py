@@ -79,7 +79,8 @@ def build_command(
     """
     from dataclasses import replace
 
-    from mmh_core.cli.furnish import CALIBRATIONS, STAGES, Furnishing
+    from mmh_core.cli.furnish import CALIBRATIONS, STAGES
+    from mmh_core.cli.furnishing import Furnishing
     from mmh_core.cli.tables import plain
     from mmh_core.pocket.build import BuildConfig, build
     from mmh_core.pocket.check import check

@@ -18,6 +18,7 @@ from mmh_core.files import replacing, write_text
 from mmh_core.pocket.assets import read_world, sheet_place, write_manifest, write_world
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.build import BuildConfig, Built
+from mmh_core.pocket.second.drawn import WorldNumbers
 from mmh_core.pocket.world import World
 from mmh_core.records import Progress
 from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
@@ -49,20 +50,21 @@ def furnish(
     world: World,
     about: Mapping[str, Any],
     captions: pd.DataFrame | None = None,
-    number: int = 1,
+    numbers: WorldNumbers | None = None,
     placed: LayoutSteps = umap_layout_steps,
 ) -> Iterator[Progress[None]]:
     """Add the data to a folder of built networks; `about` goes into the card as it is.
 
-    `captions` is the table of prompts, and `number` the world's. `placed` makes the map, in
-    another process: the threads that UMAP starts slow down every network of this one twentyfold.
+    `captions` is the table of prompts, and `numbers` are those that the images of a second world
+    are drawn from. `placed` makes the map, in another process: the threads that UMAP starts slow
+    down every network of this one twentyfold.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
     yield Progress(0.0, "Writing images and labels", None)
-    write_world(folder, world, captions, number)
+    write_world(folder, world, captions, numbers)
     _write_card(folder, about)
     yield Progress(0.3, "Describing the training images", None)
-    index = _index(world, pocket_embedder(folder / "descriptor"))
+    index = _index(world, pocket_embedder(folder / "descriptor"), sheets=numbers is None)
     save_index(index, folder / "index", storage="float16")
     yield Progress(0.6, "Computing the map of the training images", None)
     [*_, places] = placed(np.asarray(index.vectors))
@@ -107,13 +109,14 @@ def _write_card(folder: Path, about: Mapping[str, Any]) -> None:
     write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
 
 
-def _index(world: World, embedder: Embedder) -> Index:
+def _index(world: World, embedder: Embedder, *, sheets: bool) -> Index:
     labels = world.labels
+    files = [sheet_place(number) if sheets else "" for number in range(len(labels))]
     rows = pd.DataFrame(
         {
             "id": labels.id.astype("int64"),
             "caption": [texts[0] for texts in labels.captions],
-            "file": [sheet_place(number) for number in range(len(labels))],
+            "file": files,
             "kind": labels.kind,
             "copies": labels.copies.astype("int64"),
         }

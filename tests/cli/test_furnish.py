@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmh_core.cli import furnish as cli_furnish
-from mmh_core.cli.furnish import STAGES, Furnishing, furnish, run_stages
+from mmh_core.cli.furnish import STAGES, furnish, run_stages
+from mmh_core.cli.furnishing import Furnishing
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.catalogue import CATALOGUE
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from mmh_core.pocket.assets import (
+    has_to_draw,
     read_prompts,
+    read_training_image,
     read_world,
     sheet_place,
     write_manifest,
@@ -67,6 +69,15 @@ def test_the_manifest_lists_every_file_but_itself(written: Path, tmp_path: Path)
     assert set(listed) == {p.relative_to(tmp_path).as_posix() for p in files} - {"manifest.json"}
     for name, digest in listed.items():
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("number", [0, 130])
+def test_one_image_is_read_alone(world: World, written: Path, number: int) -> None:
+    image = read_training_image(written, number)
+    np.testing.assert_array_equal(image, world.images[number])
+    assert not has_to_draw(written)
+    with pytest.raises(MMHError, match="cannot be read"):
+        read_training_image(written, 100_000)
 
 
 def test_places_count_within_their_sheet() -> None:

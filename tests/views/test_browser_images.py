@@ -9,11 +9,14 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from mmh_core.installation import assets
 from tests.chromium import PATIENCE, AppServer, link, press, sees, wait_for_app
 
 pytestmark = pytest.mark.browser
 
-KINDS = ("duplicate", "template", "overfit", "varied", "open")
+#: Kinds of the finished examples, whatever world they are of.
+KINDS = tuple(sorted(path.stem for path in (assets() / "images").glob("*.safetensors")))
+OTHER, LAST = KINDS[1], KINDS[-1]
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a**"
 
 
@@ -33,7 +36,7 @@ def test_from_a_deep_link_to_a_run_a_image_and_its_neighbors_and_a_run_cancelled
     app_server: AppServer, browser_page: Page
 ) -> None:
     # The first request of a fresh server, where Streamlit would serve the page without app.py.
-    open_page(browser_page, f"{app_server.url}/images?example=overfit&image=1")
+    open_page(browser_page, f"{app_server.url}/images?example={OTHER}&image=1")
     expect(browser_page).to_have_title("Images · Manifold memorization", timeout=PATIENCE)
     sees(browser_page, re.compile("^Finished example: 4 images by pocket-sd"))
     sees(browser_page, "Image 1, seed 1")
@@ -83,10 +86,10 @@ def test_a_hostile_prompt_is_text_and_another_browser_sees_its_own_choices_only(
     expect(browser_page.locator(".im-prompt")).to_have_text(HOSTILE, timeout=PATIENCE)
     with chromium.new_context() as context:
         other = context.new_page()
-        open_page(other, f"{app_server.url}/images?example=varied")
+        open_page(other, f"{app_server.url}/images?example={LAST}")
         sees(other, re.compile("^Finished example"))
         wait_for_app(other)
-        assert link(other) == {"model": "pocket-sd", "example": "varied"}
+        assert link(other) == {"model": "pocket-sd", "example": LAST}
         expect(other.get_by_text("example.org")).to_have_count(0)
     assert "job" in link(browser_page)
     expect(browser_page.locator(".im-prompt")).to_have_text(HOSTILE)
@@ -105,11 +108,11 @@ def test_each_kind_opens_and_a_image_and_the_report_leave_the_app_and_come_back(
         wait_for_app(browser_page)
         expect(browser_page.locator(".st-key-im_cards .im-pair")).to_have_count(4)
     browser_page.get_by_role("combobox", name="Example", exact=True).click()
-    browser_page.get_by_role("option", name=re.compile("^overfit", re.IGNORECASE)).click()
+    browser_page.get_by_role("option", name=re.compile(f"^{OTHER}", re.IGNORECASE)).click()
     wait_for_app(browser_page)
     box = browser_page.get_by_role("textbox", name="Prompt", exact=True)
     shown = browser_page.locator(".im-prompt").first
-    expect(metric).to_contain_text("overfit", timeout=PATIENCE)
+    expect(metric).to_contain_text(OTHER, timeout=PATIENCE)
     wait_for_app(browser_page)
     trained = shown.inner_text()
     expect(box).to_have_value(trained, timeout=PATIENCE)

@@ -102,7 +102,7 @@ def tour() -> None:
             {"example": "duplicate"},
             "images",
             _pair(images.generated, "=", images.training, "Generated", "Training image"),
-            "A portrait, copied",
+            "A training image, copied",
             "The training set holds this image dozens of times. Most seeds reproduce it, and "
             "the LID is far below that of reference prompts.",
         ),

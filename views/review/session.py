@@ -30,6 +30,7 @@ from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.run_files import file_sha256
 from mmh_core.store.sqlite_file import SqliteFile
+from views import drawing
 from views import models as model_session
 from views.images import session as image_session
 from views.kept_runs import runs_folder as runs_folder
@@ -37,7 +38,6 @@ from views.session import data_folder
 
 if TYPE_CHECKING:
     import pandas as pd
-    from PIL.Image import Image
 
     from mmh_core.studies.images.run import ImageRun
 
@@ -185,37 +185,29 @@ def nearest_image(item: ReviewItem) -> NearestImage | None:
         return None
     folder = assets() / model_session.POCKET
     try:
-        return _image(str(folder), item.nearest, (folder / "manifest.json").stat().st_mtime_ns)
+        stamp = (folder / "manifest.json").stat().st_mtime_ns
+        drawing.drawn(folder, stamp)
+        return _image(str(folder), item.nearest, stamp)
     except OSError:
         return None
 
 
 @st.cache_resource(show_spinner=False, max_entries=512)
 def _image(folder: str, number: int, stamp: int) -> NearestImage | None:
-    """Read one image from its sheet; all of them would take seconds."""
+    """Read one image alone; all of them would take seconds."""
     import io
 
-    from mmh_core.pocket.assets import sheet_place
+    from PIL import Image
+
+    from mmh_core.pocket.assets import read_training_image
 
     table = _labels(folder, stamp)
     if not 0 <= number < len(table):
         return None
-    sheet_name, row = sheet_place(number).split("#")
-    sheet = _sheet(str(Path(folder) / sheet_name), stamp)
-    side, top = sheet.width, sheet.width * int(row)
     file = io.BytesIO()
-    sheet.crop((0, top, side, top + side)).save(file, "PNG")
+    Image.fromarray(read_training_image(Path(folder), number)).save(file, "PNG")
     label = table.iloc[number]
     return NearestImage(number, file.getvalue(), str(label.captions[0]), str(label.kind))
-
-
-# Three megabytes each; a page of the table names images of many.
-@st.cache_resource(show_spinner=False, max_entries=32)
-def _sheet(path: str, stamp: int) -> Image:
-    from PIL import Image as images
-
-    with images.open(path) as sheet:
-        return sheet.convert("RGB")
 
 
 @st.cache_resource(show_spinner=False, max_entries=1)

@@ -12,10 +12,15 @@ from mmh_core.memorization.cause import DATA
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.build import Models, assemble
 from mmh_core.pocket.furnish import LayoutSteps, furnish
-from mmh_core.pocket.scenes import Scene
+from mmh_core.pocket.second.drawn import (
+    OPEN_START,
+    WorldNumbers,
+    held_out_captions,
+    held_out_scenes,
+)
 from mmh_core.pocket.second.families import GrammarCaption, family_of
 from mmh_core.pocket.second.finish import draw_all
-from mmh_core.pocket.second.images import caption_of, held_out_scene, open_images
+from mmh_core.pocket.second.images import caption_of, open_images
 from mmh_core.pocket.second.plan import DENOISERS, GUIDANCE, STEPS
 from mmh_core.pocket.second.searched import kind_of, rendered_rows
 from mmh_core.pocket.second.training import Workshop
@@ -24,8 +29,8 @@ from mmh_core.pocket.world import COLUMNS, World
 from mmh_core.records import PARAPHRASE, LabelledPrompt, MMHError, Progress, Split
 from mmh_core.retrieval.umap_layout import umap_layout_steps
 
-#: Open images held out, by number, and the number of a caption's held-out image.
-_OPEN_START, OPEN_HELD_OUT, _HELD_OUT = 940_000_000, 200, 3_000
+#: Open images held out.
+OPEN_HELD_OUT = 200
 #: Kinds of captions that are not memorized, whatever a model does, and reference prompts of them.
 REFERENCES = ("unique", "fresh", "held-out")
 #: Why captions with 2 or 4 exact copies stand aside.
@@ -62,7 +67,11 @@ def embed_second(
     world = second_world(shop)
     training = {"world": 2, "config": repr(shop.config)}
     about = {"guidance": GUIDANCE, "steps": STEPS, "training": training}
-    for progress in furnish(out, world, about, caption_table(shop), number=2, placed=placed):
+    numbers = WorldNumbers(
+        shop.tables.seed, shop.tables.sizes, len(world.images), len(world.held_out)
+    )
+    steps = furnish(out, world, about, caption_table(shop), numbers, placed)
+    for progress in steps:
         yield Progress(0.2 + 0.8 * progress.fraction, progress.message, None)
 
 
@@ -73,7 +82,6 @@ def second_world(shop: Workshop, open_held_out: int = OPEN_HELD_OUT) -> World:
     training image is that of its caption, NaN where it is not measured.
     """
     rows = shop.tables.rows.iloc[: shop.config.rows]
-    captions = shop.tables.captions
     lid = dict(zip(shop.truth().caption, shop.truth().lid, strict=True))
     entries = [
         _entry(shop, number, caption, float(lid.get(caption, np.nan)), copies)
@@ -82,21 +90,20 @@ def second_world(shop: Workshop, open_held_out: int = OPEN_HELD_OUT) -> World:
         )
     ]
     labels = pd.DataFrame(entries, columns=list(COLUMNS))
-    scenes: list[Scene] = []
+    inside = held_out_captions(shop.tables)
+    scenes = held_out_scenes(shop.tables, len(inside) + open_held_out)
     others = []
-    for caption in captions[captions.group.isin(("trained", "held-out"))].id.tolist():
-        scene = held_out_scene(shop.tables, caption, _HELD_OUT)
-        true = lid_star(scene, _free(caption_of(shop.tables, caption), shop.tables.seed))
-        others.append(_entry(shop, len(scenes), caption, float(true), 0))
-        scenes.append(scene)
-    for each in open_images(shop.tables, _OPEN_START, open_held_out):
+    for number, caption in enumerate(inside):
+        free = _free(caption_of(shop.tables, caption), shop.tables.seed)
+        others.append(_entry(shop, number, caption, float(lid_star(scenes[number], free)), 0))
+    opened = open_images(shop.tables, OPEN_START, open_held_out)
+    for number, each in enumerate(opened, start=len(inside)):
         true = lid_star(each.scene, _free(each.caption, shop.tables.seed))
         subject, content = f"open/{each.caption.painter}", _content(each.caption)
         texts = (each.caption.text,)
         others.append(
-            (len(scenes), each.caption.painter, "open", subject, content, texts, float(true), 0)
+            (number, each.caption.painter, "open", subject, content, texts, float(true), 0)
         )
-        scenes.append(each.scene)
     held_out = pd.DataFrame(others, columns=list(COLUMNS))
     return World(shop.tables.seed, rendered_rows(shop), labels, draw_all(scenes), held_out)
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmh_core.files import replacing
-from mmh_core.pocket.assets import sheet_place
 from mmh_core.pocket.augmentations import AUGMENTATIONS
 from mmh_core.pocket.autoencoder import decode, encode
 from mmh_core.pocket.batches import as_tensor, as_unit
@@ -100,7 +99,7 @@ def row_labels(shop: Workshop) -> pd.DataFrame:
         {
             "id": np.arange(len(rows)),
             "caption": captions.text.to_numpy(),
-            "file": [sheet_place(number) for number in range(len(rows))],
+            "file": "",
             "kind": kinds,
             "copies": rows.copies.to_numpy(),
         }

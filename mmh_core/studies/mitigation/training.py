@@ -11,6 +11,7 @@ import copy
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,8 +24,7 @@ from mmh_core.pocket.autoencoder import encode
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.clip import captioned
 from mmh_core.pocket.denoiser import DenoiserConfig, LatentSet, contexts, train_denoiser
-from mmh_core.pocket.fit import Fitting
-from mmh_core.pocket.folder import Place
+from mmh_core.pocket.fit import Fitted, Fitting
 from mmh_core.pocket.tokenizer import token_ids
 from mmh_core.pocket.trials import generate_trials, lid_at
 from mmh_core.records import MMHError, Progress
@@ -32,6 +32,7 @@ from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.studies.images.examples import memorized_kinds
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.mitigation.captions import LEFT_OUT, listed_paraphrases
+from mmh_core.studies.mitigation.kept_looks import KeptArm
 from mmh_core.studies.mitigation.training_robustness import Returned, network_robustness
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
@@ -65,12 +66,13 @@ def checked(config: TrainingMitigationConfig) -> TrainingMitigationConfig:
 
 
 def training_mitigation(
-    config: TrainingMitigationConfig, folder: Path, subject: Subject
+    config: TrainingMitigationConfig, folder: Path, subject: Subject, kept: Path | None = None
 ) -> Iterator[Progress[TrainingMitigationRun]]:
     """Train both arms of `ARMS` and look at them at the steps asked for.
 
-    `folder` is that of the shipped model, `subject` what was opened from it. Errors: MMHError for
-    a config that cannot be run or a folder without its world.
+    `folder` is that of the shipped model, `subject` what was opened from it. Training and finished
+    looks are kept in the folder `kept`, where it is given, and used again. Errors: MMHError for a
+    config that cannot be run or a folder without its world.
     """
     config, model, training_set = checked(config), subject.model, subject.training_set
     if training_set is None:
@@ -88,23 +90,27 @@ def training_mitigation(
     total = len(ARMS) * config.steps
     for number, arm in enumerate(ARMS):
         arm_data = replace(data, copies=torch.ones_like(data.copies)) if arm.single else data
-        place = Place(model.device, config.seed)
+        finished = KeptArm(kept, (model.sha256, config, arm))
         network = DenoiserConfig(
             Fitting(config.steps, config.batch, 1e-3, max(1, config.steps // 16)),
             channels=config.channels,
             groups=config.groups,
         )
         networks: dict[int, TextToImage] = {}
-        for fitted in train_denoiser(arm_data, network, place, config.precision):
+        for fitted in _trained(arm_data, network, finished, config, model.device):
             # The end of an arm's share is kept for the copies that come back.
             share = (number * config.steps + (1 - _RETURNING) * fitted.step) / total
-            if fitted.step in config.looks:
-                trained = _with_network(model, fitted.model)
-                look = _look(
-                    config, arm.name, fitted.step, fitted.loss, trained, training_set, captions
-                )
-                networks[fitted.step] = _with_network(model, copy.deepcopy(fitted.model))
-                run = replace(run, snapshots=(*run.snapshots, look))
+            for step in [s for s in config.looks if s <= fitted.step and s not in networks]:
+                looked = finished.look(step, fitted.model)
+                if looked is None:
+                    trained = _with_network(model, fitted.model)
+                    snapshot = _look(
+                        config, arm.name, step, fitted.loss, trained, training_set, captions
+                    )
+                    finished.keep(snapshot, fitted.model)
+                    looked = snapshot, copy.deepcopy(fitted.model)
+                networks[step] = _with_network(model, looked[1])
+                run = replace(run, snapshots=(*run.snapshots, looked[0]))
             run = replace(run, seconds=time.monotonic() - started)
             message = f"Training {arm.label}, step {fitted.step:,} of {config.steps:,}"
             yield Progress(0.999 * share, message, run)
@@ -112,7 +118,8 @@ def training_mitigation(
         for look in (last, *([] if stopped is None else [stopped])):
             at = 0.999 * (number + 1 - _RETURNING / 2) * config.steps / total
             work = network_robustness(
-                config, networks[look.step], data.latents, captions, training_set, paraphrases
+                *(config, networks[look.step], data.latents, captions, training_set, paraphrases),
+                kept=partial(finished.returned, look.step),
             )
             waiting = Progress(at, f"Bringing copies back, {arm.label}", run)
             returned = yield from reporting(work, waiting)
@@ -121,6 +128,27 @@ def training_mitigation(
             )
             run = replace(run, snapshots=snapshots, seconds=time.monotonic() - started)
     yield Progress(1.0, "Finished", replace(run, state="complete"))
+
+
+def _trained(
+    data: LatentSet,
+    network: DenoiserConfig,
+    finished: KeptArm,
+    config: TrainingMitigationConfig,
+    device: torch.device,
+) -> Iterator[Fitted]:
+    """Train an arm from where it stopped, or anew where a look before that is not finished."""
+    for fitted in train_denoiser(
+        data, network, finished.place(device, config.seed), config.precision
+    ):
+        passed = [step for step in config.looks if step < fitted.step]
+        if fitted.taken <= 1 and any(finished.look(s, fitted.model) is None for s in passed):
+            break
+        yield fitted
+    else:
+        return
+    finished.forget()
+    yield from train_denoiser(data, network, finished.place(device, config.seed), config.precision)
 
 
 def _materials(

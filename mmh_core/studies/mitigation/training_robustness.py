@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -13,6 +14,8 @@ from mmh_core.mitigations.interface import Work
 from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.retrigger import retriggered
 from mmh_core.retrieval.copy_evidence import is_copy
+from mmh_core.store.archive import save_record
+from mmh_core.store.kept import load_kept
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.mitigation.robustness import PARAPHRASES, SEEDS
 from mmh_core.studies.mitigation.training_run import (
@@ -38,6 +41,10 @@ class Returned:
     control: tuple[CaptionCopies, ...] = ()
 
 
+def _nowhere(caption: str) -> Path | None:
+    return None
+
+
 def network_robustness(
     config: TrainingMitigationConfig,
     model: TextToImage,
@@ -45,11 +52,12 @@ def network_robustness(
     captions: pd.DataFrame,
     training_set: TrainingSet,
     paraphrases: Mapping[str, tuple[str, ...]],
+    kept: Callable[[str], Path | None] = _nowhere,
 ) -> Work[Returned]:
     """Return the copies of paraphrases, of other seeds and after an attack, and its control.
 
     `captions` have their group and the row of their training image among `latents`; of a reference
-    caption only the attack is tried.
+    caption only the attack is tried. `kept` says where what is finished of a caption is kept.
     """
     sampling = replace(model.sampling, steps=config.sampling_steps)
     attacked = tuple(_ATTACK_SEED + i for i in range(config.seeds))
@@ -57,13 +65,18 @@ def network_robustness(
     returned = Returned()
     for row in captions.to_dict("records"):
         caption, aim = str(row["caption"]), latents[int(row["row"])].float()
+        path = kept(caption)
+        if (before := load_kept(path, Returned)) is not None:
+            returned = _joined(returned, before)
+            continue
+        own = Returned()
         generator = torch.Generator().manual_seed(config.seed)
         request = Request(caption, attacked, sampling)
         attack = yield from retriggered(model, request, aim, generator=generator)
         images, copies = yield from _copies(model, training_set, [attack.request])
         after = (caption, images, copies)
         if row["group"] == REFERENCE:
-            returned = replace(returned, control=(*returned.control, after))
+            returned = _joined(returned, _saved(replace(own, control=(after,)), path))
             continue
         texts = [text for text in paraphrases.get(caption, ()) if text != caption][:PARAPHRASES]
         again = [replace(request, seeds=others)]
@@ -71,12 +84,25 @@ def network_robustness(
         rephrased = yield from _copies(
             model, training_set, [Request(text, others, sampling) for text in texts]
         )
-        returned = replace(
-            returned,
-            retriggered=(*returned.retriggered, after),
-            reseeded=(*returned.reseeded, (caption, *reseeded)),
-            rephrased=(*returned.rephrased, *([(caption, *rephrased)] if texts else [])),
+        own = replace(
+            own,
+            retriggered=(after,),
+            reseeded=((caption, *reseeded),),
+            rephrased=((caption, *rephrased),) if texts else (),
         )
+        returned = _joined(returned, _saved(own, path))
+    return returned
+
+
+def _joined(first: Returned, other: Returned) -> Returned:
+    return Returned(
+        *((*getattr(first, each.name), *getattr(other, each.name)) for each in fields(Returned))
+    )
+
+
+def _saved(returned: Returned, path: Path | None) -> Returned:
+    if path is not None:
+        save_record(path, returned)
     return returned
 
 

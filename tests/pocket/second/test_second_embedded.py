@@ -12,9 +12,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mmh_core.cli.furnish import Furnishing
-from mmh_core.cli.furnish_second import FOLDER, furnish_second, run_second
-from mmh_core.pocket.assets import read_prompts, read_world, world_number
+from mmh_core.cli.furnish_second import (
+    FOLDER,
+    as_recommended,
+    furnish_second,
+    run_second,
+)
+from mmh_core.cli.furnishing import POCKET, Furnishing
+from mmh_core.pocket.assets import (
+    has_to_draw,
+    read_prompts,
+    read_training_image,
+    read_world,
+    world_number,
+)
 from mmh_core.pocket.second.embedded import (
     REFERENCES,
     caption_table,
@@ -32,7 +43,10 @@ from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.umap_layout import Positions
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_reference_captions
 from mmh_core.studies.images.examples import pocket_examples
+from mmh_core.studies.images.run import ImageConfig
+from mmh_core.studies.mitigation.run import MitigationConfig
 from mmh_core.subject.subject import open_subject
+from mmh_core.text_to_image.requests import Sampling
 from tests.pocket.second.tiny_build import tiny_inspection
 
 CPU = torch.device("cpu")
@@ -117,10 +131,16 @@ def test_the_truth_of_captions_is_that_of_the_tables(
 
 
 def test_the_folder_holds_the_world_with_held_out_images(
-    furnished: Path, inspection: Inspection
+    furnished: Path, inspection: Inspection, tmp_path: Path
 ) -> None:
     assert world_number(furnished) == 2
-    world = read_world(furnished)
+    # No image is shipped: they are drawn.
+    assert not list(furnished.rglob("*.webp"))
+    world = read_world(furnished, tmp_path)
+    np.testing.assert_array_equal(world.images, row_images(inspection.shop.tables, range(300)))
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
+    np.testing.assert_array_equal(read_training_image(furnished, 299, tmp_path), world.images[299])
+    assert not has_to_draw(furnished, tmp_path)
     captions = inspection.shop.tables.captions
     groups = captions.group.isin(("trained", "held-out"))
     assert len(world.held_out) == groups.sum() + 200
@@ -186,6 +206,33 @@ def test_the_example_of_a_kind_is_the_one_copied_most(furnished: Path) -> None:
     assert dose.copies.iloc[0] == half.copies.max()
     with pytest.raises(MMHError, match="no caption of the kind varied"):
         second_example(furnished, "varied")
+
+
+def test_examples_are_sampled_as_the_card_recommends_whatever_the_old_ones_were(
+    furnished: Path,
+) -> None:
+    at = Furnishing(furnished.parent, furnished.parent / "work", "cpu", "tiny")
+    old = Sampling(12, 7.5, 64, 64, "euler")
+    images = as_recommended(ImageConfig("pocket-sd", ("a",), (0,), old), at, ("b",))
+    compared = as_recommended(MitigationConfig("pocket-sd", ("a",), (0,), (), old), at, ("b", "c"))
+    assert images.sampling == compared.sampling == at.model.sampling != old
+    assert (images.prompts, compared.prompts) == (("b",), ("b", "c"))
+    assert at.model.sampling.guidance == GUIDANCE
+
+
+def test_finished_parts_lie_elsewhere_for_another_calibration(tmp_path: Path) -> None:
+    at = Furnishing(tmp_path, tmp_path / "work", "cpu", "tiny")
+    places = [at.parts("images"), at.parts("review")]
+    at.folder.mkdir()
+    for content in (b"one calibration", b"another one"):
+        (at.folder / "calibration.safetensors").write_bytes(content)
+        places.append(at.parts("images"))
+    assert len(set(places)) == 4
+    assert {place.parent for place in places} == {at.work / "parts"}
+    # Commands open the folder, and figures go to the documentation for the shipped model alone.
+    assert at.model_name == str(at.folder)
+    assert at.figures("benchmark") == at.work / "benchmark.json"
+    assert Furnishing(POCKET.parent, tmp_path, "cpu").model_name == "pocket-sd"
 
 
 def test_stages_go_on_where_they_stopped_and_are_refused_out_of_order(

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from mmh_core.plots import theme
+from mmh_core.pocket.second.embedded import caption_table
+from mmh_core.pocket.second.plan import SecondConfig
+from mmh_core.pocket.second.training import Workshop
+from mmh_core.pocket.world import prompts
 from mmh_core.studies.images.examples import (
     PromptExample,
     comparison_prompts,
@@ -53,11 +59,14 @@ def test_kinds_and_doses_are_those_of_the_models_own_table(doses: Path) -> None:
     assert comparison_prompts(examples, references=1) == ("c", "a")
 
 
-def test_the_first_world_starts_with_a_duplicate_and_two_kinds_of_references() -> None:
+def test_the_shipped_world_starts_with_a_duplicate_and_two_kinds_of_references() -> None:
     examples = pocket_examples(POCKET)
-    prompts = comparison_prompts(examples)
-    kinds = {each.caption: each.kind for each in reversed(examples)}
-    assert [kinds[prompt] for prompt in prompts] == ["duplicate", "varied", "open"]
+    compared = comparison_prompts(examples)
+    chosen = {each.caption: each for each in reversed(examples)}
+    first, *others = (chosen[prompt] for prompt in compared)
+    assert (first.kind, first.memorized) == ("duplicate", True)
+    assert [each.memorized for each in others] == [False, False]
+    assert len({each.kind for each in others}) == 2
 
 
 def test_without_a_memorized_caption_there_is_nothing_to_compare_on() -> None:
@@ -72,3 +81,24 @@ def test_kinds_that_nobody_describes_come_last_under_their_own_name() -> None:
         "emblem",
     )
     assert about_kind("emblem") == ("Emblem", "") and about_kind("unique")[1].startswith("every")
+
+
+def kinds_of_world(number: int) -> set[str]:
+    """Return the kinds that the label table of a world has, by the world itself."""
+    if number == 1:
+        return set(prompts(0).kind) | {"open"}
+    table = caption_table(Workshop(SecondConfig(), Path("nowhere"), torch.device("cpu")))
+    return set(table[table.group.isin(("trained", "paraphrases"))].kind)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_every_kind_of_both_worlds_is_described_and_has_a_look_of_its_own(number: int) -> None:
+    kinds = kinds_of_world(number)
+    assert "duplicate" in kinds and len(kinds) == 5
+    ordered = in_page_order(sorted(kinds))
+    assert ordered[0] == "duplicate" and set(ordered) == kinds
+    names = [about_kind(kind)[0] for kind in ordered]
+    assert len(set(names)) == 5 and all(about_kind(kind)[1] for kind in ordered)
+    looks = theme.looks(ordered)
+    assert len({looks[kind].color for kind in ordered}) == 5
+    assert len({looks[kind].symbol for kind in ordered}) == 5

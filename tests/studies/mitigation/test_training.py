@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mmh_core.cli.training import training_summary, training_table
 from mmh_core.plots.training_mitigation import training_curves
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.denoiser import LatentSet
-from mmh_core.records import MMHError
+from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
@@ -33,6 +34,7 @@ from mmh_core.studies.mitigation.training_run import (
     GROUPS,
     TrainingMitigationConfig,
     TrainingMitigationRun,
+    TrainingMitigationSnapshot,
     early_stop,
 )
 from mmh_core.subject.subject import Subject
@@ -43,6 +45,8 @@ from tests.training_mitigation_runs import training_mitigation_run
 
 ASSETS = Path(__file__).parents[3] / "assets"
 POCKET = ASSETS / "pocket-sd"
+#: Runs the study with what is kept in a folder.
+Studied = Callable[[Path | None], Iterator[Progress[TrainingMitigationRun]]]
 SHIPPED = ASSETS / "mitigation" / "training" / "pocket-sd.safetensors"
 CONFIG = TrainingMitigationConfig(
     *(4, 8, (8, 16), 8, (2, 4)), captions=2, seeds=1, sampling_steps=2, kept=1, precision="float32"
@@ -56,8 +60,8 @@ def seen() -> list[LatentSet]:
 
 
 @pytest.fixture(scope="module")
-def run(seen: list[LatentSet]) -> Iterator[TrainingMitigationRun]:
-    """Train both arms for four steps on a few images of every kind of the shipped world."""
+def studied(seen: list[LatentSet]) -> Iterator[Studied]:
+    """Return the study of both arms, four steps on a few images of every kind of the world."""
     world = read_world(POCKET)
     few = world.labels.groupby("kind").head(4)
     small = replace(world, images=world.images[few.index], labels=few.reset_index(drop=True))
@@ -84,19 +88,58 @@ def run(seen: list[LatentSet]) -> Iterator[TrainingMitigationRun]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "read_world", lambda folder: small)
         patch.setattr(study, "train_denoiser", watched)
-        found, fractions = None, []
-        for progress in training_mitigation(CONFIG, POCKET, Subject(load(POCKET), training_set)):
-            found = progress.partial
-            fractions.append(progress.fraction)
+        subject = Subject(load(POCKET), training_set)
+        yield lambda kept: training_mitigation(CONFIG, POCKET, subject, kept)
+
+
+@pytest.fixture(scope="module")
+def run(studied: Studied) -> TrainingMitigationRun:
+    """Return the finished run."""
+    found, fractions = None, []
+    for progress in studied(None):
+        found = progress.partial
+        fractions.append(progress.fraction)
     assert found is not None
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    yield found
+    return found
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_killed_training_goes_on_with_what_it_has_looked_at(
+    studied: Studied, run: TrainingMitigationRun, tmp_path: Path, lost: bool
+) -> None:
+    """At the first look of the second arm, whose own look may be `lost`."""
+    steps = studied(tmp_path)
+    while len(next(steps).partial.snapshots) < 3:
+        pass
+    next(steps)
+    steps.close()
+    [*kept] = tmp_path.glob("*.safetensors")
+    if lost:
+        for path in kept:
+            with suppress(MMHError):
+                if load_record(path, TrainingMitigationSnapshot).arm == "deduplicated":
+                    path.unlink()
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert len(times) >= 3 - lost
+    *_, last = studied(tmp_path)
+    # Nothing that was finished is made again.
+    assert times.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.glob("*")}.items()
+    again = last.partial
+    assert [(one.arm, one.step) for one in again.snapshots] == [
+        (one.arm, one.step) for one in run.snapshots
+    ]
+    for one, other in zip(again.snapshots, run.snapshots, strict=True):
+        torch.testing.assert_close(one.lid, other.lid, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(one.copied, other.copied)
+        assert (one.retriggered, one.reseeded) == (other.retriggered, other.reseeded)
+        assert (one.rephrased, one.control) == (other.rephrased, other.control)
 
 
 def test_the_arms_differ_in_how_often_a_image_stands_there_alone(
     run: TrainingMitigationRun, seen: list[LatentSet]
 ) -> None:
-    plain, single = seen
+    plain, single = seen[:2]
     assert bool((single.copies == 1).all()) and int(plain.copies.max()) > 20
     assert torch.equal(plain.latents, single.latents)
     assert plain.texts is single.texts and torch.equal(plain.contexts, single.contexts)

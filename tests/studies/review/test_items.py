@@ -15,6 +15,7 @@ from mmh_core.memorization.cause import cause_words
 from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.store.shards import ScanRow, scan_folder, scan_manifest
+from mmh_core.studies.images.examples import pocket_examples
 from mmh_core.studies.images.run import most_severe_image
 from mmh_core.studies.review.demonstration import demonstration_prompts
 from mmh_core.studies.review.items import (
@@ -150,7 +151,10 @@ def test_the_demonstration_asks_for_every_kind_of_the_calibration_half_once() ->
     tested = set(table[table.split == "test"].caption)
     captions = [one.caption for one in found]
     assert len(set(captions)) == len(captions) and not tested & set(captions)
-    assert {one.kind for one in found} == {"duplicate", "template", "overfit", "varied", "open"}
+    # Whatever world is shipped: every kind that its table has, and both sides of the question.
+    examples = pocket_examples(FOLDER)
+    assert {one.kind for one in found} == {one.kind for one in examples}
+    assert {one.memorized for one in found} == {True, False}
     paraphrases = [one for one in found if not one.trained]
     assert paraphrases and {one.subject for one in paraphrases} <= {
         one.subject for one in found if one.trained
