@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.model_names import INDEX, cached
 
-_INDEX = "model_index.json"
 _SINGLE = (".safetensors", ".sft")
 _OTHERS = {
     ".ckpt": "pickle",
@@ -129,7 +129,7 @@ def stamps(root: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what changes when the folder does: each entry's name, size and time."""
     entries = []
     for path, noun in _candidates(root):
-        inner = [path / _INDEX, *sorted(path.glob("*/*.safetensors"))] if noun == "folder" else []
+        inner = [path / INDEX, *sorted(path.glob("*/*.safetensors"))] if noun == "folder" else []
         for entry in (path, *inner):
             try:
                 about = entry.stat()
@@ -180,7 +180,7 @@ def _in_folder(path: Path, level: int, seen: set[Path]) -> Iterator[tuple[Path, 
         yield path, "link to a folder that is listed already"
         return
     seen.add(real)
-    if (path / _INDEX).is_file() or path.name.startswith("models--"):
+    if (path / INDEX).is_file() or path.name.startswith("models--"):
         yield path, "folder"
         return
     inner = list(_below(path, level + 1, seen)) if level + 1 < _LEVELS else []
@@ -219,9 +219,7 @@ def _kind_of(path: Path) -> str:
 
 def _snapshot(folder: Path) -> Path | None:
     """Return the folder itself, or the snapshot of an entry of the Hub's cache, None if open."""
-    from mmh_core.text_to_image.model_names import cached
-
-    if (folder / _INDEX).is_file():
+    if (folder / INDEX).is_file():
         return folder
     try:
         snapshot = cached(folder.resolve())

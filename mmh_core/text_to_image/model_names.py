@@ -14,12 +14,11 @@ from pathlib import Path
 
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.catalogue import CATALOGUE
+from mmh_core.text_to_image.hub import is_hub_name
 from mmh_core.text_to_image.weights import read_json
 
 INDEX = "model_index.json"
 HUB = "hub:"
-SUFFIXES = (".safetensors", ".sft")
-PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 #: A page of the Hub: owner/name, and the file where it is one's.
 _ADDRESS = re.compile(
     r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/"
@@ -115,7 +114,7 @@ def missing(source: str) -> MMHError:
             f"{path} is a link to {path.readlink()}, which is not there: restore that, or name "
             "the model itself."
         )
-    hub = source if _could(source) else "owner/model"
+    hub = source if is_hub_name(source) else "owner/model"
     near = _near(path)
     like = f" Beside it there is {' and '.join(near)}." if near else ""
     note = "" if path.is_absolute() else f" The folder looked in is {Path.cwd()}."
@@ -160,10 +159,6 @@ def check_name(source: str) -> None:
     )
 
 
-def _could(source: str) -> bool:
-    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", source, re.ASCII) is not None
-
-
 def _near(path: Path) -> list[str]:
     import difflib
 
@@ -176,11 +171,8 @@ def _near(path: Path) -> list[str]:
 
 def not_a_model(folder: Path) -> MMHError:
     """Return the error for a folder without an index: what it is, and what can be named."""
-    entries = sorted(folder.iterdir())[:_MOST_ENTRIES]
-    names = {path.name for path in entries}
-    problem, step = (
-        _training(folder, names) or _part(folder, names) or _collection(folder, entries, names)
-    )
+    names = {path.name for path in sorted(folder.iterdir())[:_MOST_ENTRIES]}
+    problem, step = _training(folder, names) or _part(folder, names) or _collection(folder, names)
     return MMHError(f"{folder} holds no whole model ({INDEX} is missing): {problem}. {step}.")
 
 
@@ -247,40 +239,25 @@ def _texts(value: object) -> list[str]:
     return [x for x in value if isinstance(x, str)] if isinstance(value, list) else []
 
 
-def _collection(folder: Path, entries: list[Path], names: set[str]) -> tuple[str, str]:
+def _collection(folder: Path, names: set[str]) -> tuple[str, str]:
     """Return what a folder of models holds, and the next step."""
-    if not entries:
+    from mmh_core.text_to_image.model_folder import list_models
+
+    if not names:
         return "it is empty", "Choose a folder that holds a model"
-    files = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
-    inner = [path for path in entries if path.is_dir()]
-    below = [path for path in inner if (path / INDEX).is_file() or cached(path) is not None]
-    below += [
-        path
-        for entry in inner
-        if entry not in below
-        for path in sorted(_folders(entry))
-        if (path / INDEX).is_file()
-    ]
-    pickles = [path for path in entries if path.suffix.lower() in PICKLED]
-    models = [*below, *files]
+    listing = list_models(folder)
+    models = list(listing.models)
+    pickles = [entry.name for entry in listing.left_out if entry.noun == "pickle"]
     if models:
-        names_listed = ", ".join(str(path.relative_to(folder)) for path in models[:_SHOWN])
         more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
         return (
-            f"it is a folder with {names_listed}{more}",
-            f"Name one of them, such as {models[0]}",
+            f"it is a folder with {', '.join(models[:_SHOWN])}{more}",
+            f"Name one of them, such as {folder / models[0]}",
         )
     if pickles:
         return (
-            f"it holds pickles ({pickles[0].name}), which can run code when they are opened",
+            f"it holds pickles ({pickles[0]}), which can run code when they are opened",
             "Choose a safetensors version of the model",
         )
     names_listed = ", ".join(sorted(names)[:_SHOWN])
     return f"it holds {names_listed}", f"Choose a folder with {INDEX}, or a safetensors file"
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if path.is_dir()][:_MOST_ENTRIES]
-    except OSError:
-        return []

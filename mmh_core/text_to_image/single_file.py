@@ -1,17 +1,14 @@
 """Read a Stable Diffusion checkpoint in its original form: one safetensors file, no configuration.
 
-The architecture is read off the tensors, layer counts included; what they do not show is what the
-makers published: eight heads (version 1) or heads of 64 channels (version 2), and a scaled-linear
-schedule of 1,000 steps. Tensors are renamed by diffusers' own converters.
+The architecture is read off the tensors (`original_networks`); the schedule is what the makers
+published, scaled-linear of 1,000 steps. Tensors are renamed by diffusers' own converters.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -19,9 +16,18 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import Net
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.assembly import ModelPart, ModelParts, Tensors
+from mmh_core.text_to_image.assembly import ModelPart, ModelParts
 from mmh_core.text_to_image.configuration import autoencoder_config, not_stable_diffusion
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.original_networks import (
+    TOWER_WIDTH,
+    autoencoder_shape,
+    clip_text,
+    is_linear,
+    open_clip_text,
+    original_autoencoder,
+    original_unet,
+)
 from mmh_core.text_to_image.tensor_names import (
     FLAT_EMA,
     LEFT_OUT,
@@ -35,7 +41,6 @@ from mmh_core.text_to_image.weight_file_kinds import (
     AUTOENCODER,
     TEXT_ENCODER,
     UNET,
-    Shapes,
     identify,
 )
 from mmh_core.text_to_image.weights import (
@@ -50,10 +55,6 @@ from mmh_core.text_to_image.weights import (
 )
 
 T = TypeVar("T")
-_UNET = "model.diffusion_model."
-_AUTOENCODER = "first_stage_model."
-_TEXT = "cond_stage_model."
-_OPEN_CLIP = f"{_TEXT}model."
 _MARKS = {
     "unet": ("input_blocks.0.0.weight",),
     "vae": ("decoder.conv_in.weight",),
@@ -61,9 +62,6 @@ _MARKS = {
     "open_clip": ("token_embedding.weight",),
 }
 _ALONE = (AUTOENCODER.noun, TEXT_ENCODER.noun, UNET.noun)
-# The text tower of version 2, whose last block is not read; exporters leave it out or fill it.
-_TOWER_BLOCKS = 24
-_TOWER_WIDTH = 1024
 _FIRST_WIDTH = 768
 
 
@@ -163,15 +161,15 @@ def read_file(
     checkpoint = parted(read_tensors(path))
     second = _is_second(checkpoint)
     text = (
-        _open_clip(path, checkpoint.text)
+        open_clip_text(path, checkpoint.text)
         if checkpoint.open_clip
-        else _clip(path, checkpoint.text, second)
+        else clip_text(path, checkpoint.text, second)
     )
     stated = _stated_prediction(read_metadata(path))
     sha256, notes, beside = digest(path), checkpoint.notes, beside_it(path)
     autoencoder = ModelPart({}, {}, path)
     if checkpoint.autoencoder:
-        autoencoder = _autoencoder(path, checkpoint.autoencoder)
+        autoencoder = original_autoencoder(path, checkpoint.autoencoder)
     elif beside is not None and not with_autoencoder:
         autoencoder = read_autoencoder(beside)
         sha256 = joint_digest({path.name: sha256, beside.name: digest(beside)})
@@ -179,7 +177,7 @@ def read_file(
     return ModelParts(
         path.stem,
         sha256,
-        _unet(path, checkpoint.unet, second),
+        original_unet(path, checkpoint.unet, second),
         autoencoder,
         text,
         tokenizer_of(path, second=second),
@@ -199,10 +197,10 @@ def read_autoencoder(path: Path) -> ModelPart:
         raise MMHError(f"{path} is {kind or 'no autoencoder'}: name an autoencoder (VAE).")
     if any(name.startswith("encoder.down_blocks.") for name in autoencoder):
         shapes = {name: tuple(x.shape) for name, x in autoencoder.items()}
-        config = _autoencoder_shape(shapes, "encoder.down_blocks.", "resnets.")
+        config = autoencoder_shape(shapes, "encoder.down_blocks.", "resnets.")
         config = autoencoder_config(config, shapes, path, path.name)
         return ModelPart(config, autoencoder, path)
-    return _autoencoder(path, autoencoder)
+    return original_autoencoder(path, autoencoder)
 
 
 def read_network(path: Path, base: Mapping[str, Any]) -> ModelPart:
@@ -214,7 +212,7 @@ def read_network(path: Path, base: Mapping[str, Any]) -> ModelPart:
     tensors = read_tensors(path)
     checkpoint = parted(tensors)
     if checkpoint.unet:
-        return _unet(path, checkpoint.unet, _is_second(checkpoint))
+        return original_unet(path, checkpoint.unet, _is_second(checkpoint))
     plain = without_wrappers(tensors)
     kind = identify({name: tuple(x.shape) for name, x in plain.items()})
     network, _ = of_part(plain, ("conv_in.weight",))
@@ -273,168 +271,5 @@ def _is_second(checkpoint: Checkpoint[Tensor]) -> bool:
     """Return whether a checkpoint is of version 2: by its text encoder, or its UNet."""
     tokens = checkpoint.text.get("embeddings.token_embedding.weight")
     width = _FIRST_WIDTH if tokens is None else tokens.shape[1]
-    linear = _is_linear(checkpoint.unet) and width != _FIRST_WIDTH
-    return checkpoint.open_clip or width == _TOWER_WIDTH or linear
-
-
-def _is_linear(unet: Tensors) -> bool:
-    """Return whether a UNet projects to and from its attention by matrices, as version 2 does."""
-    return any(name.endswith(".1.proj_in.weight") and x.dim() == 2 for name, x in unet.items())
-
-
-def _unet(path: Path, tensors: Tensors, second: bool) -> ModelPart:
-    """Read a UNet's shape off its tensors; the heads alone are not to be seen there."""
-    first = tensors["input_blocks.0.0.weight"]
-    downs = sorted(
-        int(match[1]) for name in tensors if (match := re.match(_DOWN, name)) is not None
-    )
-    layers = downs[0] - 1 if downs else 2
-    levels = len(downs) + 1
-    outs = [f"input_blocks.{1 + i * (layers + 1)}.0.out_layers.3.weight" for i in range(levels)]
-    text = [x for name, x in tensors.items() if name.endswith(".attn2.to_k.weight")]
-    if not all(name in tensors for name in outs) or not text:
-        raise not_stable_diffusion(path.name, "its network has other blocks")
-    widths = [len(tensors[name]) for name in outs]
-    attends = [
-        any(name.startswith(f"input_blocks.{1 + i * (layers + 1)}.1.") for name in tensors)
-        for i in range(levels)
-    ]
-    config = {
-        "attention_head_dim": [max(1, width // 64) for width in widths] if second else 8,
-        "block_out_channels": widths,
-        "cross_attention_dim": text[0].shape[1],
-        "down_block_types": [_CROSS[0] if crossed else "DownBlock2D" for crossed in attends],
-        "in_channels": first.shape[1],
-        "layers_per_block": layers,
-        "out_channels": len(tensors["out.2.weight"]) if "out.2.weight" in tensors else 4,
-        "sample_size": 96 if second else 64,
-        "up_block_types": [_CROSS[1] if crossed else "UpBlock2D" for crossed in reversed(attends)],
-        "use_linear_projection": _is_linear(tensors),
-    }
-
-    def convert(originals: Tensors) -> Tensors:
-        return _converted("ldm_unet", _under(_UNET, originals), config)
-
-    return ModelPart(config, tensors, path, convert)
-
-
-_DOWN = re.compile(r"input_blocks\.(\d+)\.0\.op\.weight")
-_CROSS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
-
-
-def _autoencoder(path: Path, tensors: Tensors) -> ModelPart:
-    """Read an autoencoder's shape off its tensors."""
-    shapes = {name: tuple(x.shape) for name, x in tensors.items()}
-    config = _autoencoder_shape(shapes, "encoder.down.", "block.")
-    levels = len(config["down_block_types"])
-    if not levels or len(config["block_out_channels"]) < levels or not config["layers_per_block"]:
-        raise not_stable_diffusion(path.name, "its autoencoder has other blocks")
-
-    def convert(originals: Tensors) -> Tensors:
-        return _converted("ldm_vae", _under(_AUTOENCODER, originals), config)
-
-    return ModelPart(config, tensors, path, convert)
-
-
-def _autoencoder_shape(shapes: Shapes, downs: str, blocks: str) -> dict[str, Any]:
-    """Return an autoencoder's configuration from the shapes of its tensors.
-
-    `downs` is how the names of its levels begin, `blocks` those of the layers in each.
-    """
-    levels = _layers(shapes, downs)
-    firsts = [shapes.get(f"{downs}{i}.{blocks}0.conv1.weight") for i in range(levels)]
-    return {
-        "block_out_channels": [shape[0] for shape in firsts if shape],
-        "down_block_types": ["DownEncoderBlock2D"] * levels,
-        "latent_channels": shapes["decoder.conv_in.weight"][1],
-        "layers_per_block": _layers(shapes, f"{downs}0.{blocks}"),
-        "scaling_factor": 0.18215,
-        "up_block_types": ["UpDecoderBlock2D"] * levels,
-    }
-
-
-def _clip(path: Path, tensors: Tensors, second: bool) -> ModelPart:
-    """Read a text encoder's shape off tensors with the names of transformers."""
-    config = _text_config(
-        tensors,
-        "embeddings.token_embedding.weight",
-        "embeddings.position_embedding.weight",
-        "encoder.layers.0.mlp.fc1.weight",
-        path,
-    )
-    layers = _layers(tensors, "encoder.layers.")
-    # The text tower of version 2 under other names.
-    config["num_hidden_layers"] = layers - 1 if second and layers == _TOWER_BLOCKS else layers
-    config["hidden_act"] = "gelu" if second else "quick_gelu"
-    return ModelPart(config, tensors, path)
-
-
-def _open_clip(path: Path, tensors: Tensors) -> ModelPart:
-    """Read a text encoder's shape off tensors with OpenCLIP's names.
-
-    Version 2 reads the text before the last block of the tower. Exporters write the whole tower,
-    or the 23 blocks that are read; a tower of another height is whole where the projection behind
-    its last block is there.
-    """
-    blocks = "transformer.resblocks."
-    config = _text_config(
-        tensors,
-        "token_embedding.weight",
-        "positional_embedding",
-        f"{blocks}0.mlp.c_fc.weight",
-        path,
-    )
-    layers = _layers(tensors, blocks)
-    is_tower = config["hidden_size"] == _TOWER_WIDTH and layers in (
-        _TOWER_BLOCKS - 1,
-        _TOWER_BLOCKS,
-    )
-    whole = layers == _TOWER_BLOCKS if is_tower else "text_projection" in tensors
-    config["num_hidden_layers"] = layers - 1 if whole else layers
-    config["hidden_act"] = "gelu"
-    sized = SimpleNamespace(config=SimpleNamespace(hidden_size=config["hidden_size"]))
-
-    def convert(originals: Tensors) -> Tensors:
-        # Of another size than the tower it would mislead the converter, and it is not read.
-        read = {name: x for name, x in originals.items() if name != "text_projection"}
-        made = _converted("open_clip", sized, _under(_OPEN_CLIP, read), _OPEN_CLIP)
-        return {name.removeprefix("text_model."): x for name, x in made.items()}
-
-    return ModelPart(config, tensors, path, convert)
-
-
-def _text_config(
-    tensors: Tensors, tokens: str, positions: str, wider: str, path: Path
-) -> dict[str, Any]:
-    missing = [name for name in (tokens, positions, wider) if name not in tensors]
-    if missing:
-        raise MMHError(
-            f"The text encoder in {path.name} does not hold the tensor {missing[0]}: save the "
-            "whole model again where it was made, or choose another."
-        )
-    vocabulary, width = tensors[tokens].shape
-    return {
-        "hidden_size": width,
-        "intermediate_size": len(tensors[wider]),
-        "max_position_embeddings": len(tensors[positions]),
-        "num_attention_heads": max(1, width // 64),
-        "vocab_size": vocabulary,
-    }
-
-
-def _layers(tensors: Mapping[str, object], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
-
-
-def _under(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
-    return {prefix + name: x for name, x in tensors.items()}
-
-
-def _converted(kind: str, *arguments: object) -> dict[str, Tensor]:
-    """Run one of diffusers' converters, which carry no types."""
-    from diffusers.loaders import single_file_utils
-
-    tensors: dict[str, Tensor] = getattr(single_file_utils, f"convert_{kind}_checkpoint")(
-        *arguments
-    )
-    return tensors
+    linear = is_linear(checkpoint.unet) and width != _FIRST_WIDTH
+    return checkpoint.open_clip or width == TOWER_WIDTH or linear

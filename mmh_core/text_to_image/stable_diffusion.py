@@ -40,7 +40,13 @@ from mmh_core.text_to_image.model_names import (
     parse_model_name,
 )
 from mmh_core.text_to_image.weight_files import WeightFiles, find_weights
-from mmh_core.text_to_image.weights import counted, digest, joint_digest, read_json
+from mmh_core.text_to_image.weights import (
+    counted,
+    digest,
+    joint_digest,
+    read_json,
+    tensor_shapes,
+)
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -99,13 +105,14 @@ def read(
 
 def _with_given(parts: ModelParts, model_name: ModelName) -> ModelParts:
     """Put the parts that are named beside the model in place of its own. Errors: MMHError."""
-    if model_name.vae:
-        part, sha256, label = given_autoencoder(existing(model_name.vae))
-        parts = replaced(parts, "autoencoder", part, sha256, label)
-    if model_name.unet:
-        part, sha256, label, note = given_network(existing(model_name.unet), parts.unet.config)
-        parts = replaced(parts, "unet", part, sha256, label)
-        parts = replace(parts, notes=(*parts.notes, note) if note else parts.notes)
+    for field, part, path in (
+        ("autoencoder", "vae", model_name.vae),
+        ("unet", "unet", model_name.unet),
+    ):
+        if path:
+            given, sha256, label, note = given_part(part, existing(path), parts.unet.config)
+            parts = replaced(parts, field, given, sha256, label)
+            parts = replace(parts, notes=(*parts.notes, note) if note else parts.notes)
     return parts
 
 
@@ -209,71 +216,49 @@ _UNETS = ("unet", "unet_ema", "ema_unet")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
-def given_network(path: Path, base: Mapping[str, Any]) -> tuple[ModelPart, str, str, str]:
-    """Return a denoising network, its digest, a label, and a note or "". Errors: MMHError.
+def given_part(part: str, path: Path, base: Mapping[str, Any]) -> tuple[ModelPart, str, str, str]:
+    """Return a "unet" or a "vae", its digest, a label, and a note or "". Errors: MMHError.
 
-    `path` is its folder, the checkpoint of a training that holds one, or its file; without a
-    configuration of its own it has that of the model it belongs to, `base`.
+    `path` is its folder, a folder that holds one, such as the checkpoint of a training, or its
+    file. A network without a configuration of its own has that of the model it belongs to, `base`.
     """
     if path.is_file():
-        return single_file.read_network(path, base), digest(path), path.stem, ""
-    folder = _network_folder(path)
+        unet = part == "unet"
+        read = single_file.read_network(path, base) if unet else single_file.read_autoencoder(path)
+        return read, digest(path), path.stem, ""
+    folder = _part_folder(part, path)
     files = _weights(folder)
-    shapes, note = checked_shapes("unet", files)
+    shapes, note = checked_shapes(part, files)
     config_file = folder / "config.json"
     label = f"{folder.parent.name}/{folder.name}"
-    own_config = read_json(config_file) if config_file.is_file() else base
-    config = check_config("unet", own_config, shapes, config_file, label)
-    return (
-        ModelPart(config, part_tensors("unet", files), files.files[0]),
-        _digest(files),
-        label,
-        note,
-    )
-
-
-def given_autoencoder(path: Path) -> tuple[ModelPart, str, str]:
-    """Return an autoencoder from its folder or file, its digest and a label. Errors: MMHError."""
-    if path.is_file():
-        return single_file.read_autoencoder(path), digest(path), path.stem
-    folder = path / "vae" if (path / "vae").is_dir() else path
-    if not folder.is_dir():
-        raise missing(str(path))
-    files = _weights(folder)
-    shapes, _ = checked_shapes("vae", files)
-    config_file = folder / "config.json"
-    config = check_config("vae", read_json(config_file), shapes, config_file, folder.name)
-    part = ModelPart(config, part_tensors("vae", files), files.files[0])
-    return part, _digest(files), f"{folder.resolve().parent.name}/{folder.name}"
+    own = base if part == "unet" and not config_file.is_file() else read_json(config_file)
+    config = check_config(part, own, shapes, config_file, label)
+    sha256 = joint_digest({file.name: digest(file) for file in files.files})
+    return ModelPart(config, part_tensors(part, files), files.files[0]), sha256, label, note
 
 
 def network_numbers(path: Path) -> dict[str, int]:
     """Return how many weights a denoising network has, from its headers. Errors: MMHError."""
     if path.is_file():
-        from mmh_core.text_to_image.weights import parameter_count
-
-        return {"unet": parameter_count(path)}
-    return {"unet": counted(checked_shapes("unet", _weights(_network_folder(path)))[0])}
+        return {"unet": counted(tensor_shapes(path))}
+    return {"unet": counted(checked_shapes("unet", _weights(_part_folder("unet", path)))[0])}
 
 
-def _network_folder(path: Path) -> Path:
-    """Return the folder of the one network in what training left; asks where there are two."""
+def _part_folder(part: str, path: Path) -> Path:
+    """Return the folder of the one part in what training left; asks where there are two."""
     if not path.is_dir():
         raise missing(str(path))
-    if (path / "config.json").is_file() or _has_weights(path):
+    if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
         return path.resolve()
-    networks = [path / name for name in _UNETS if (path / name).is_dir()]
+    names = _UNETS if part == "unet" else (part,)
+    networks = [path / name for name in names if (path / name).is_dir()]
     if len(networks) > 1:
-        names = " or ".join(f"--unet {network}" for network in networks)
+        choices = " or ".join(f"--unet {network}" for network in networks)
         raise MMHError(
             f"{path} holds {len(networks)} networks, the trained one and its average (EMA): name "
-            f"one of them, {names}."
+            f"one of them, {choices}."
         )
     return (networks[0] if networks else path).resolve()
-
-
-def _has_weights(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors"))
 
 
 def _weights(folder: Path) -> WeightFiles:
@@ -282,7 +267,3 @@ def _weights(folder: Path) -> WeightFiles:
         if any(folder.glob(f"{stem}*.safetensors*")):
             return find_weights(folder, stem)
     return find_weights(folder, _STEMS[0])
-
-
-def _digest(files: WeightFiles) -> str:
-    return joint_digest({path.name: digest(path) for path in files.files})

@@ -104,11 +104,6 @@ def counted(shapes: Shapes) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def parameter_count(path: Path, prefixes: tuple[str, ...] = ("",)) -> int:
-    """Return how many numbers the tensors with one of these prefixes hold, from the header."""
-    return sum(counted(tensor_shapes(path, prefix)) for prefix in prefixes)
-
-
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the free text that a safetensors file carries about itself, often none."""
     from safetensors import safe_open

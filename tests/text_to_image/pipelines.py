@@ -7,14 +7,18 @@ diffusers' initial ones, under which a network hardly answers to its prompt.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request, Sampling
+
 TOKENS = 16
+SEEDS = (3, 7)
 #: How far an image of ours, in [0, 1], may lie from diffusers' own. Both add up float32 numbers in
 #: the order that kernels choose by the processor, the batch and where weights lie in memory: seen
 #: up to 2e-5 after four steps. A twentieth of a level of eight bits; a seed, step or scale
@@ -203,3 +207,15 @@ def plain_pipeline(folder: Path, **settings: Any) -> Any:
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def request_for(model: TextToImage, **changes: Any) -> Request:
+    """Return a short request for a model, with some of its fields or of its sampling changed."""
+    height, width = model.image_size
+    own = {field.name for field in fields(Sampling)}
+    sampling = {"steps": 4, "guidance": 3.0, "height": height, "width": width}
+    sampling |= {name: value for name, value in changes.items() if name in own}
+    rest = {name: value for name, value in changes.items() if name not in own}
+    return Request(
+        **{"prompt": "the cat", "seeds": SEEDS, "sampling": Sampling(**sampling), **rest}
+    )

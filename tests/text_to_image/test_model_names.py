@@ -65,8 +65,9 @@ def test_a_folder_of_models_lists_what_can_be_named(
     folder_of: FolderOf, own_folder: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "models"
-    saved(root / "anime.safetensors", "x")
-    saved(root / "b.sft", "x")
+    for name in ("anime.safetensors", "b.sft"):
+        saved(root / name, "model.diffusion_model.x", "first_stage_model.x")
+    saved(root / "style.safetensors", "unet.to_q.lora_A.weight")
     shutil.copytree(own_folder, root / "sd" / "tiny")
     cache_entry(root, folder_of("tiny"))
     with pytest.raises(MMHError) as caught:
@@ -75,6 +76,7 @@ def test_a_folder_of_models_lists_what_can_be_named(
     for name in ("anime.safetensors", "b.sft", "sd/tiny", "models--me--snap"):
         assert name in said
     assert "holds no whole model" in said and "Name one of them" in said and "again" not in said
+    assert "style" not in said
 
 
 @pytest.mark.parametrize(
