@@ -32,6 +32,7 @@ from mmh_core.subject.calibration import read_calibration
 from mmh_core.text_to_image.requests import Sampling
 from tests.detectors.worlds import numbered_world
 from tests.text_to_image.conftest import FolderOf, folder_of
+from tests.views.pages import metrics, opened
 from views import session, subjects
 from views.benchmark import session as benchmark_session
 
@@ -109,16 +110,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchmarkRun:
 @pytest.fixture
 def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
     started_with("--data", tmp_path)
-    # As a script of its own: under app.py the harness starts every run of it as if the server
-    # were fresh, and the page's guard then starts it again, which loses the click.
-    yield AppTest.from_file(str(REPOSITORY / "pages" / "benchmark.py"), default_timeout=60)
+    yield opened("benchmark")
     session.jobs().runner.shutdown()
 
 
 def test_the_page_opens_on_the_figures_of_the_record(app: AppTest, run: BenchmarkRun) -> None:
     app.run()
     assert not app.exception and not app.error
-    shown = {metric.label: metric.value for metric in app.metric}
+    shown = metrics(app)
     best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
     by_name = {row.name: row for row in run.rows}
     assert shown["Best detector (AUC)"] == f"{best.all.auc:.3f}"
@@ -139,7 +138,7 @@ def test_the_threshold_comes_from_normal_prompts_of_the_other_half(
     value = row.normal.sort(descending=True).values[20]
     flagged = row.scores > value
     memorized = torch.tensor([one.memorized for one in run.prompts])
-    shown = {metric.label: metric.value for metric in app.metric}
+    shown = metrics(app)
     assert shown["Flagged"] == f"{int(flagged.sum())} of 40"
     rephrased = torch.tensor([one.kind == "paraphrase" for one in run.prompts])
     for label, among in (
@@ -250,7 +249,7 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     assert not app.exception and not app.error
     found = benchmark_session.benchmark_job(job).run
     assert found is not None and found.sha256 == quick.sha256 and found.cause is None
-    shown = {metric.label: metric.value for metric in app.metric}
+    shown = metrics(app)
     assert shown["Flagged"].endswith("of 10") and shown["Cause attribution"] == "not identifiable"
     # Too few steps for the first, and no attention for the second.
     left_out = {"guidance_norm_10", "attention_entropy"}

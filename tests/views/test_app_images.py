@@ -29,6 +29,17 @@ from mmh_core.text_to_image.duration_estimate import ACHIEVED
 from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import drawings
 from tests.text_to_image.pipelines import write_pipeline
+from tests.views.pages import (
+    APP,
+    captions,
+    finished,
+    metrics,
+    opened,
+    pages_html,
+    said,
+    sound,
+    unmarked,
+)
 from views import models as model_session
 from views import session, subjects
 from views.images import session as image_session
@@ -39,7 +50,6 @@ from views.models import POCKET
 from views.widgets.layout import plain
 from views.widgets.words import duration_words, number
 
-APP = Path(__file__).parents[2] / "app.py"
 #: A kind with a finished example that is not the first, whatever world is shipped.
 OTHER = sorted(path.stem for path in (APP.parent / "assets/images").glob("*.safetensors"))[-2]
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a** $b$ :red[c]"
@@ -49,44 +59,12 @@ HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a
 def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
     """Yield the images page with an empty data folder, not yet run, and end its jobs."""
     started_with("--data", tmp_path)
-    yield opened()
+    yield opened("images")
     session.jobs().runner.shutdown()
-
-
-def opened() -> AppTest:
-    """Return the images page of a new browser.
-
-    As a script of its own: under app.py the harness starts every run of it as if the server were
-    fresh, and the page's guard then starts it again, which loses the click.
-    """
-    return AppTest.from_file(str(APP.parent / "pages" / "images.py"), default_timeout=120)
 
 
 def example(kind: str) -> ImageRun:
     return load_record(EXAMPLES / f"{kind}.safetensors", ImageRun)
-
-
-def sound(app: AppTest) -> AppTest:
-    """Check that no traceback is on the page, and return it."""
-    assert not app.exception
-    assert "Something unexpected" not in said(app)
-    return app
-
-
-def said(app: AppTest) -> str:
-    return " ".join(m.value for m in (*app.error, *app.warning, *app.info))
-
-
-def captions(app: AppTest) -> str:
-    return " ".join(c.value for c in app.caption)
-
-
-def pages_html(app: AppTest) -> str:
-    return " ".join(element.value for element in app.get("html"))
-
-
-def metrics(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
 
 
 def start(app: AppTest, **numbers: int) -> str:
@@ -95,14 +73,6 @@ def start(app: AppTest, **numbers: int) -> str:
         app.number_input(key=f"im_{name}").set_value(value)
     sound(app.button(key="im_draw").click().run())
     return str(app.session_state["im_job"])
-
-
-def finished(app: AppTest, job: str) -> ImageRun:
-    """Wait for a job, run the page again and return what was kept."""
-    record = session.jobs().runner.wait(job, timeout=300)
-    assert not record.is_active and record.error is None
-    sound(app.run())
-    return load_record(session.data_folder() / "runs" / str(record.result), ImageRun)
 
 
 @pytest.mark.parametrize("kind", image_session.example_kinds())
@@ -267,11 +237,6 @@ WRONG = {
 }
 
 
-def unmarked(text: str) -> str:
-    """Return what Markdown shows of escaped text."""
-    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text).replace("\u2060", "")
-
-
 def test_the_map_by_umap_is_a_job_that_can_be_stopped(app: AppTest) -> None:
     app.query_params["tab"] = "map"
     sound(app.run())
@@ -294,7 +259,7 @@ def test_a_map_that_is_being_made_is_found_again_after_a_reload(app: AppTest) ->
     sound(app.button(key="im_umap").click().run())
     runner = session.jobs().runner
     (record,) = runner.active()
-    again = opened()
+    again = opened("images")
     again.query_params.update(dict(app.query_params))
     sound(again.run())
     assert "im_umap" not in [button.key for button in again.button]
@@ -311,7 +276,7 @@ def test_a_link_to_a_job_that_is_not_there_is_said_to_be(
     assert "There is no job" in said(app)
     other = session.jobs().runner.submit("benchmark", "b", lambda: iter([Progress(1.0, "", 3)]))
     session.jobs().runner.wait(other, 60)
-    app = opened()
+    app = opened("images")
     app.query_params.update({"tab": tab, name: other})
     sound(app.run())
     assert "job of another page" in said(app)
@@ -327,7 +292,7 @@ def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: Ap
     link = dict(app.query_params)
     assert link["audit"] == job
     runner = session.jobs().runner
-    again = opened()
+    again = opened("images")
     again.query_params.update(link)
     sound(again.run())
     assert "its file is not kept" in captions(again)
@@ -341,7 +306,7 @@ def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: Ap
     # Another server on the same folder remembers that there was one, and nothing of it.
     runner.shutdown()
     st.cache_resource.clear()
-    later = opened()
+    later = opened("images")
     later.query_params.update(link)
     sound(later.run())
     assert "upload the image again" in said(later)
@@ -446,7 +411,7 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     app.text_area(key="im_prompt").set_value(HOSTILE)
     job = start(app, images=2, steps=2, seed=5)
     assert app.query_params["job"] == job
-    run = finished(app, job)
+    run = finished(app, job, ImageRun)
     assert run.state == "complete"
     assert run.config.prompts == (HOSTILE,) and run.config.seeds == (5, 6)
     assert metrics(app)["Seed-to-seed similarity"] == number(run.seed_similarity[0])
@@ -465,14 +430,14 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     # Without that no verdict is green.
     assert not {"not memorized"} & {one.verdict for one in run.images}
     # Another browser finds the run through the link alone, with its settings in the form.
-    other = opened()
+    other = opened("images")
     other.query_params["job"] = job
     sound(other.run())
     assert other.number_input(key="im_seed").value == 5
     assert other.text_area(key="im_prompt").value == HOSTILE
     assert metrics(other) == metrics(app)
     # A third one that opens the page without it sees the example, and finds it among past runs.
-    third = sound(opened().run())
+    third = sound(opened("images").run())
     assert "Finished example" in captions(third)
     sound(third.selectbox(key="im_past").set_value(job).run())
     assert "Your run" in captions(third)
@@ -489,7 +454,7 @@ def test_opening_the_page_loads_the_shipped_model_once_and_beside_it(app: AppTes
     assert not loading.is_alive()
     # In memory now: nothing is read again, and whoever opens the page later starts no thread.
     assert subjects.model(POCKET).name == POCKET
-    sound(opened().run())
+    sound(opened("images").run())
     assert subjects.prepare() is loading
 
 
@@ -506,7 +471,7 @@ def test_what_the_text_encoder_will_not_read_is_said_before_the_click(app: AppTe
     assert "not read" not in said(sound(app.run()))
     # The run says the same of itself.
     app.text_area(key="im_prompt").set_value(words)
-    run = finished(app, start(app, images=1, steps=1))
+    run = finished(app, start(app, images=1, steps=1), ImageRun)
     assert words.strip().endswith(run.cut[0]) and run.unread()[0] in unmarked(said(app))
 
 
@@ -514,7 +479,7 @@ def test_words_in_any_script_are_drawn_and_shown_as_they_are(app: AppTest) -> No
     sound(app.run())
     words = "日本の猫 🐈 кошка عربي e\u0301\u200d"
     app.text_area(key="im_prompt").set_value(words)
-    run = finished(app, start(app, images=1, steps=1))
+    run = finished(app, start(app, images=1, steps=1), ImageRun)
     assert run.config.prompts == (words,) and run.state == "complete"
     assert words in pages_html(app)
 
@@ -529,7 +494,7 @@ def test_a_cancelled_run_keeps_its_finished_images(app: AppTest) -> None:
         time.sleep(0.05)  # The worker needs this process, too.
     sound(app.run())
     sound(app.button(key="im_cancel").click().run())
-    run = finished(app, job)
+    run = finished(app, job, ImageRun)
     assert run.state == "stopped"
     assert len(run.images) in (8, 16)
     assert f"Stopped before the end; {len(run.images)} images kept" in said(app)
@@ -700,7 +665,7 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     options = ["--models", str(models), "--index", str(tmp_path / "index")]
     options += ["--index-images", str(images), "--data", str(tmp_path / "data")]
     started_with(*options)
-    page = opened()
+    page = opened("images")
     page.query_params["model"] = "tiny"
     page.query_params["prompt"] = "a cat"
     sound(page.run())
@@ -712,7 +677,7 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     for name in ("../elsewhere/tiny", str(outside), "old.ckpt", "."):
         with pytest.raises(MMHError, match="There is no model"):
             model_session.source_of(name)
-    refused = opened()
+    refused = opened("images")
     refused.query_params["model"] = "pickled"
     sound(refused.run())
     assert "holds its weights as a pickle" in unmarked(said(refused))
@@ -720,7 +685,7 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     # Before the first run its time is guessed, and its memory is that of its weights.
     assert "estimated from this machine's speed" in captions(page)
     assert "Needs about 0.1 GB of memory on the CPU" in unmarked(captions(page))
-    run = finished(page, start(page, images=2, steps=2))
+    run = finished(page, start(page, images=2, steps=2), ImageRun)
     assert run.searched == 5 and run.embedder == "pixels"
     # Nobody calibrated a threshold here, and the page says what is known all the same.
     for one in run.images:

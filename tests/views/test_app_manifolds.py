@@ -19,6 +19,7 @@ from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.store.archive import load_record
 from mmh_core.studies.manifolds.config import default_config
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun
+from tests.views.pages import captions, finished, metrics, said, sound, unmarked
 from views import kept_runs, session
 from views.manifolds import session as manifold_session
 from views.manifolds.points import selected_ids
@@ -43,22 +44,6 @@ def circle() -> ManifoldRun:
     return load_record(CIRCLE, ManifoldRun)
 
 
-def said(app: AppTest) -> str:
-    """Return all that the page says in its messages, as a person reads it."""
-    escaped = " ".join(m.value for m in (*app.error, *app.warning, *app.info))
-    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped).replace("\u2060", "")
-
-
-def captions(app: AppTest) -> str:
-    return " ".join(c.value for c in app.caption)
-
-
-def sound(app: AppTest) -> AppTest:
-    """Check that no traceback is on the page, and return it."""
-    assert not app.exception
-    return app
-
-
 def start(app: AppTest, **numbers: int) -> str:
     """Fill the form, press Train and return the id of the job."""
     for name, value in numbers.items():
@@ -67,20 +52,12 @@ def start(app: AppTest, **numbers: int) -> str:
     return str(app.session_state["mf_job"])
 
 
-def finished(app: AppTest, job: str) -> ManifoldRun:
-    """Wait for a job, run the page again and return what was kept."""
-    record = session.jobs().runner.wait(job, timeout=50)
-    assert not record.is_active
-    sound(app.run())
-    return load_record(session.data_folder() / "runs" / str(record.result), ManifoldRun)
-
-
 def test_the_page_opens_on_the_finished_circle_with_the_figures_of_its_record(
     app: AppTest, circle: ManifoldRun
 ) -> None:
     sound(app.run())
     last = circle.snapshots[-1]
-    shown = {metric.label: metric.value for metric in app.metric}
+    shown = metrics(app)
     memorized = float(last.generated.memorized.float().mean())
     assert shown == {
         "Copy rate of samples": percent(last.fraction_memorized),
@@ -93,7 +70,7 @@ def test_the_page_opens_on_the_finished_circle_with_the_figures_of_its_record(
     exact = int((last.generated.verdict == VERDICTS.index("OD-Mem, exact")).sum())
     assert f"{exact} overfitting-driven (OD-Mem), exact copy" in captions(app)
     assert app.title[0].value == "Synthetic manifolds"
-    assert not said(app)
+    assert not unmarked(said(app))
 
 
 def test_an_earlier_snapshot_and_another_color_change_the_page_and_its_link(
@@ -102,7 +79,7 @@ def test_an_earlier_snapshot_and_another_color_change_the_page_and_its_link(
     sound(app.run())
     early = circle.snapshots[0]
     sound(app.select_slider(key="mf_scrubber").set_value(early.step).run())
-    shown = {metric.label: metric.value for metric in app.metric}
+    shown = metrics(app)
     assert shown["Copy rate of samples"] == percent(early.fraction_memorized)
     sound(app.button_group(key="mf_color").set_value("verdict").run())
     assert "as a verdict" in captions(app)
@@ -175,7 +152,7 @@ def test_wrong_values_in_the_link_are_named_and_the_page_still_shows_a_run(app: 
         app.query_params[name] = value
     sound(app.run())
     for _, expected in WRONG.values():
-        assert expected in said(app)
+        assert expected in unmarked(said(app))
     assert len(app.metric) == 5
     assert app.query_params == {"manifold": "circle"}
 
@@ -193,7 +170,7 @@ def test_a_link_that_leads_nowhere_says_so_and_shows_the_circle(
 ) -> None:
     app.query_params[name] = value
     sound(app.run())
-    assert expected in said(app)
+    assert expected in unmarked(said(app))
     assert len(app.metric) == 5
 
 
@@ -204,7 +181,7 @@ def test_a_value_put_past_the_widgets_is_named_and_replaced(app: AppTest) -> Non
     app.session_state["mf_job"] = 1.5
     sound(app.run())
     for sentence in ("tab is '3'", "point is 'x'", "job is '1.5'"):
-        assert sentence in said(app)
+        assert sentence in unmarked(said(app))
     assert len(app.metric) == 5
     settings, refused = parsed({"points": -5, "seed": True, "width": 12})
     assert settings.config == replace(default_config("circle"), width=12)
@@ -235,7 +212,7 @@ def test_another_manifold_without_a_run_says_what_to_do(app: AppTest) -> None:
     sound(app.run())
     sound(app.radio(key="mf_group").set_value("Manifolds with known LID").run())
     sound(app.selectbox(key="mf_manifold").set_value("affine-800").run())
-    assert "Press **Train**" in said(app)
+    assert "Press **Train**" in unmarked(said(app))
     assert app.number_input(key="mf_points").value == 2_000
     assert app.number_input(key="mf_width").value == default_config("affine-800").width
     assert app.query_params["manifold"] == "affine-800"
@@ -245,10 +222,10 @@ def test_a_short_training_ends_as_a_result_that_is_kept(app: AppTest) -> None:
     sound(app.run())
     job = start(app, points=40, epochs=40, width=16, seed=3)
     assert app.query_params["job"] == job
-    run = finished(app, job)
+    run = finished(app, job, ManifoldRun)
     assert run.state == "complete"
     assert run.config == ManifoldConfig("circle", 40, 0, 16, 40, 3)
-    shown = {metric.label: metric.value for metric in app.metric}
+    shown = metrics(app)
     assert shown["Copy rate of samples"] == percent(run.snapshots[-1].fraction_memorized)
     assert "Your run: 40 training points, width 16, 40 epochs, seed 3" in captions(app)
     assert "earlier runs here" in captions(app)
@@ -257,7 +234,7 @@ def test_a_short_training_ends_as_a_result_that_is_kept(app: AppTest) -> None:
     other.query_params["job"] = job
     sound(other.run())
     assert other.number_input(key="mf_seed").value == 3
-    assert {metric.label: metric.value for metric in other.metric} == shown
+    assert metrics(other) == shown
     # A third one that opens the page without it sees nothing of it.
     third = sound(AppTest.from_file(str(PAGE), default_timeout=60).run())
     assert "Precomputed run" in captions(third)
@@ -285,17 +262,17 @@ def test_a_cancelled_run_keeps_what_it_has_and_says_so(app: AppTest) -> None:
         # Without a pause this thread would hold the interpreter that the training needs.
         time.sleep(0.05)
     sound(app.button(key="mf_cancel").click().run())
-    run = finished(app, job)
+    run = finished(app, job, ManifoldRun)
     assert run.state == "stopped"
     step = int(run.losses[-1, 0])
     assert 0 < step < run.config.steps
-    assert f"Stopped at step {step:,} of {run.config.steps:,}" in said(app)
+    assert f"Stopped at step {step:,} of {run.config.steps:,}" in unmarked(said(app))
 
 
 def test_what_the_study_refuses_is_said_beside_the_form(app: AppTest) -> None:
     sound(app.run())
     sound(app.number_input(key="mf_epochs").set_value(10_000_000).run())
-    assert "at most 200,000" in said(app)
+    assert "at most 200,000" in unmarked(said(app))
     assert app.button(key="mf_train").disabled
 
 
@@ -306,8 +283,8 @@ def test_an_unexpected_failure_is_one_sentence(
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr("views.manifolds.results._headline", broken)
-    sound(app.run())
-    assert "Something unexpected" in said(app) and "secret" not in said(app)
+    assert not app.run().exception
+    assert "Something unexpected" in unmarked(said(app)) and "secret" not in unmarked(said(app))
     assert "secret detail" in caplog.text
 
 

@@ -40,6 +40,7 @@ from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, com
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels, of_all_colors
 from tests.text_to_image.conftest import ModelOf, folder_of, model_of
 from tests.training_mitigation_runs import training_mitigation_run
+from tests.views.pages import finished, metrics, opened, pages_html, said, sound
 from views import models as model_session
 from views import session, subjects
 from views.images import session as image_session
@@ -57,7 +58,6 @@ from views.mitigation.settings import (
 
 __all__ = ["folder_of", "model_of"]
 
-APP = Path(__file__).parents[2] / "app.py"
 SETTINGS = ImageConfig("pocket-sd", ("",), (0, 1, 2, 3), Sampling(3, 2.0, 32, 32))
 
 
@@ -72,7 +72,7 @@ def app(
     save_record(shelf / "fox-tokens.safetensors", token_run())
     save_record(shelf / "training" / "pocket-sd.safetensors", training_mitigation_run())
     monkeypatch.setattr(mitigation_session, "EXAMPLES", shelf)
-    yield opened()
+    yield opened("mitigation")
     session.jobs().runner.shutdown()
 
 
@@ -100,46 +100,10 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     return model
 
 
-def opened() -> AppTest:
-    """Return the page of a new browser.
-
-    As a script of its own: under app.py the harness starts every run of it as if the server were
-    fresh, and the page's guard then starts it again, which loses the click.
-    """
-    return AppTest.from_file(str(APP.parent / "pages" / "mitigation.py"), default_timeout=120)
-
-
-def sound(app: AppTest) -> AppTest:
-    """Check that no traceback is on the page, and return it."""
-    assert not app.exception
-    assert "Something unexpected" not in said(app)
-    return app
-
-
-def said(app: AppTest) -> str:
-    return " ".join(m.value for m in (*app.error, *app.warning, *app.info))
-
-
-def pages_html(app: AppTest) -> str:
-    return " ".join(element.value for element in app.get("html"))
-
-
-def metrics(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
-
-
 def open_tab(app: AppTest, name: str) -> AppTest:
     sound(app.run())
     app.session_state["mi_tab"] = name
     return sound(app.run())
-
-
-def finished(app: AppTest, job: str) -> MitigationRun:
-    """Wait for a job, run the page again and return what was kept."""
-    record = session.jobs().runner.wait(job, timeout=110)
-    assert not record.is_active and record.error is None
-    sound(app.run())
-    return load_record(session.data_folder() / "runs" / str(record.result), MitigationRun)
 
 
 def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
@@ -412,7 +376,7 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
     sound(app.run())
     sound(app.button(key="mi_compare").click().run())
     job = str(app.session_state["mi_job"])
-    run = finished(app, job)
+    run = finished(app, job, MitigationRun)
     assert [c.treatment for c in run.cells] == [
         Treatment("none", 0.0),
         Treatment("random_tokens", 2.0),
@@ -422,7 +386,7 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
     # Drawings are no training set of the cat's: nothing is copied, so nothing can be solved.
     assert "the cat" in pages_html(app) and metrics(app) == {"Copy rate before": "0%"}
     assert "there is nothing to solve" in said(app)
-    later = opened()
+    later = opened("mitigation")
     later.query_params["job"] = job
     sound(later.run())
     assert later.text_area(key="mi_prompt").value == "the cat"
@@ -442,7 +406,7 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
     sound(later.run())
     sound(later.button(key="mi_drop").click().run())
     trial = str(later.session_state["mi_trial"])
-    drawn = finished(later, trial)
+    drawn = finished(later, trial, MitigationRun)
     assert drawn.config.prompts == ("the cat", "cat") and len(drawn.cells) == 2
     assert drawn.cells[0].noise_sha256 == drawn.cells[1].noise_sha256
     assert "<del>the</del>" in pages_html(later)
@@ -466,7 +430,7 @@ def test_robustness_is_not_run_until_it_is_tried_and_then_counted(app: AppTest) 
     )
     path = mitigation_session.EXAMPLES / "fox.safetensors"
     save_record(path, replace(run, robustness=tried))
-    again = opened()
+    again = opened("mitigation")
     sound(again.run())
     shown = pages_html(again)
     assert "re-trigger attack: 1 of 2 (0.01 to 0.99)" in shown
@@ -605,7 +569,7 @@ def test_a_service_rewords_once_for_each_consent(
     assert not app.checkbox(key="mi_service_consent").value
     assert app.button(key="mi_service_ask").disabled
     trial = str(app.session_state["mi_trial"])
-    run = finished(app, trial)
+    run = finished(app, trial, MitigationRun)
     assert run.config.prompts == (PROMPT, "the dog")
     assert "<ins>dog</ins>" in pages_html(app)
     # Neither the link nor any file of the data folder holds the key.

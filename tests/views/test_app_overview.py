@@ -20,6 +20,7 @@ from mmh_core.store.queues import create_queue
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.verdicts import ReviewTarget, judge
 from tests.drawn_runs import HOSTILE
+from tests.views.pages import pages_html
 from views import session
 from views.overview import session as overview_session
 from views.review import session as review_session
@@ -40,13 +41,9 @@ def opened() -> AppTest:
     return app
 
 
-def shown(app: AppTest) -> str:
-    return " ".join(element.value for element in app.get("html"))
-
-
 def links(app: AppTest) -> list[tuple[str, dict[str, str]]]:
     """Return page and parameters of every link, in order."""
-    found = re.findall(r'href="([^"]*)"', shown(app).replace("&amp;", "&"))
+    found = re.findall(r'href="([^"]*)"', pages_html(app).replace("&amp;", "&"))
     return [
         (urlsplit(one).path, {k: v[0] for k, v in parse_qs(urlsplit(one).query).items()})
         for one in found
@@ -114,7 +111,7 @@ def test_last_jobs_and_queues_are_listed_and_their_names_are_text(data: Path) ->
     assert ("review", {"tab": "scan", "job": "s" * 32}) in links(app)
     assert ("review", {"queue": queue.id}) in links(app)
     assert not [one for one in links(app) if "a" * 32 in one[1].values()]
-    text = shown(app)
+    text = pages_html(app)
     assert "stopped" in text and "finished" in text and "failed" in text
     # Two reviewers of one item are one judged item.
     assert "1 of 2 items judged" in text
@@ -140,7 +137,7 @@ def test_running_and_waiting_jobs_are_found_and_cancelled_from_any_window() -> N
     ):
         assert link in [values for _, values in links(app)]
         assert app.button(key=f"ov_cancel_{id}")
-    assert "running, " in shown(app) and "waiting since" in shown(app)
+    assert "running, " in pages_html(app) and "waiting since" in pages_html(app)
     assert "No job has finished yet" in " ".join(c.value for c in app.caption)
     app.button(key=f"ov_cancel_{ids[1]}").click().run()
     assert runner.record(ids[1]).state == "cancelled"
@@ -156,7 +153,7 @@ def test_a_job_of_a_dead_server_is_not_shown_as_running(data: Path) -> None:
     store = JobStore(data / "jobs.sqlite")
     store.add(JobRecord("d" * 32, "images", "left behind", "cpu", "running"))
     store.close()
-    assert "interrupted" in shown(opened())
+    assert "interrupted" in pages_html(opened())
 
 
 def test_the_page_loads_no_torch(data: Path) -> None:

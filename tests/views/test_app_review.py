@@ -23,6 +23,7 @@ from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import ReviewTarget, judge, verdict_rows
 from mmh_core.studies.review.items import run_item
 from tests.drawn_runs import HOSTILE, drawn_run
+from tests.views.pages import pages_html, sound
 from views import kept_runs, session, subjects
 from views.review import session as review_session
 from views.review.reviewer import digest
@@ -71,22 +72,12 @@ def opened(name: str = FIRST, **link: str | list[str]) -> AppTest:
     return sound(app.run())
 
 
-def sound(app: AppTest) -> AppTest:
-    assert not app.exception
-    assert "Something unexpected" not in said(app)
-    return app
-
-
 def said(app: AppTest) -> str:
     return " ".join(m.value for m in (*app.error, *app.warning, *app.info, *app.success))
 
 
 def captions(app: AppTest) -> str:
     return " ".join(c.value for c in app.caption).replace("\\", "")
-
-
-def shown(app: AppTest) -> str:
-    return " ".join(element.value for element in app.get("html"))
 
 
 def verdict_button(app: AppTest, letter: str) -> Button:
@@ -133,7 +124,7 @@ def test_one_key_is_verdict_and_next_and_undo_goes_back(queue: QueueRecord) -> N
         button = verdict_button(app, letter)
         assert button.proto.shortcut == letter
         assert button.label.lower().startswith(words)
-        assert f"<span>{letter.upper()}</span>" in shown(app)
+        assert f"<span>{letter.upper()}</span>" in pages_html(app)
 
 
 def test_the_last_verdict_ends_the_queue_and_arrows_step_without_one(queue: QueueRecord) -> None:
@@ -177,9 +168,9 @@ def test_filters_say_what_comes_next(queue: QueueRecord) -> None:
 
 def test_blind_hides_the_figures_until_the_verdict(queue: QueueRecord) -> None:
     app = opened(item="1")
-    assert "<span>0.970</span>" in shown(app) and "Similarity" in shown(app)
+    assert "<span>0.970</span>" in pages_html(app) and "Similarity" in pages_html(app)
     sound(app.toggle(key="rv_blind").set_value(True).run())
-    hidden = shown(app)
+    hidden = pages_html(app)
     assert "0.97" not in hidden and "Similarity" not in hidden and "LID" not in hidden
     # The images themselves stay.
     assert hidden.count("data:image/png;base64,") == 2
@@ -187,7 +178,7 @@ def test_blind_hides_the_figures_until_the_verdict(queue: QueueRecord) -> None:
     assert "Measurements: score 9.00; similarity 0.970; LID 8.2" in captions(app)
     # The next item is as blind as this one was.
     assert app.query_params["item"] == "2"
-    assert "Similarity" not in shown(app)
+    assert "Similarity" not in pages_html(app)
     table = opened(tab="table")
     sound(table.toggle(key="rv_blind").set_value(True).run())
     known = table.dataframe[0].value.set_index("item")
@@ -198,8 +189,8 @@ def test_blind_hides_the_figures_until_the_verdict(queue: QueueRecord) -> None:
 def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
     app = opened(item="2")
     assert get_item(review_session.queues(), queue.id, 2, FIRST).item.prompt == HOSTILE
-    assert "&lt;img src=" in shown(app)
-    assert '<img src="http' not in shown(app)
+    assert "&lt;img src=" in pages_html(app)
+    assert '<img src="http' not in pages_html(app)
     everywhere = " ".join(m.value for m in (*app.markdown, *app.caption, *app.warning))
     assert "http://example.org" not in everywhere
     sound(app.toggle(key="rv_all").set_value(True).run())
@@ -207,7 +198,7 @@ def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
     # The comparison stands once, among everything else that the images page shows.
     assert sum("Comparison with a training image" in one for one in titles) == 1
     assert any("nearest training images" in one for one in titles)
-    assert '<img src="http' not in shown(app)
+    assert '<img src="http' not in pages_html(app)
 
 
 def test_two_windows_on_one_item_are_told_and_nothing_is_overwritten(queue: QueueRecord) -> None:
