@@ -29,6 +29,7 @@ from mmh_core.studies.manifolds.lid_benchmark import (
     TrainedResult,
 )
 from mmh_core.studies.manifolds.run import EstimatorRow, ManifoldConfig, ManifoldRun
+from tests.commands import status
 
 ROOT = Path(__file__).resolve().parents[2]
 #: One step on few points.
@@ -63,15 +64,6 @@ BENCHMARK = LidBenchmark(
 )
 
 
-def status(arguments: list[str]) -> int:
-    """Run a command and return its exit status."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    code = caught.value.code
-    assert isinstance(code, int)
-    return code
-
-
 def strict(text: str) -> Any:
     """Parse JSON, refusing the NaN and Infinity that Python alone would take."""
 
@@ -86,7 +78,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return the summary and the run that one command wrote."""
     folder = tmp_path_factory.mktemp("first")
     summary, kept = folder / "new" / "summary.json", folder / "run.safetensors"
-    assert status([*TINY, "--out", str(kept), "--json", str(summary)]) == 0
+    assert status(*TINY, "--out", str(kept), "--json", str(summary)) == 0
     return summary, kept
 
 
@@ -120,7 +112,7 @@ def test_the_same_command_prints_what_it_wrote_before(
     first: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Trained again from nothing: equal bytes, on standard output, and progress beside them."""
-    assert status(TINY) == 0
+    assert status(*TINY) == 0
     said = capsys.readouterr()
     assert said.out.encode() == first[0].read_bytes()
     assert said.err.startswith("  0%  Training starts\n")
@@ -178,7 +170,7 @@ def test_the_summary_holds_the_run(first: tuple[Path, Path]) -> None:
 def test_what_a_user_can_mend_is_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert status(arguments) == 2
+    assert status(*arguments) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("Error: ") and sentence in said.err
@@ -188,7 +180,7 @@ def test_what_a_user_can_mend_is_one_sentence(
 @pytest.mark.parametrize("option", ["--points", "--width", "--epochs", "--seed", "--ambient-dim"])
 @pytest.mark.parametrize("word", ["nan", "1e3", "ten", ""])
 def test_words_are_no_numbers(option: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(["manifold", "circle", option, word]) == 2
+    assert status("manifold", "circle", option, word) == 2
     said = capsys.readouterr()
     assert f"\nError: Invalid value for '{option}': " in said.err
     assert "valid integer" in said.err.splitlines()[-1]
@@ -199,7 +191,7 @@ def test_words_are_no_numbers(option: str, word: str, capsys: pytest.CaptureFixt
 def test_a_command_that_is_none_is_explained(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert status(arguments) == 2
+    assert status(*arguments) == 2
     said = capsys.readouterr()
     assert "Usage: ./mmh " in said.err and "Try './mmh " in said.err
     assert "Traceback" not in said.err
@@ -218,13 +210,13 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     monkeypatch.setattr(manifold, "manifold_study", study)
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file" / "a.json", tmp_path):
-        assert status([*TINY, option, str(path)]) == 2
+        assert status(*TINY, option, str(path)) == 2
         said = capsys.readouterr()
         assert said.err == (
             f"Error: {path} cannot be written: name a file in a folder that this user may write "
             "to.\n"
         )
-    assert status(["lid-benchmark", "--json", str(tmp_path)]) == 2
+    assert status("lid-benchmark", "--json", str(tmp_path)) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -238,7 +230,7 @@ def test_a_disk_that_refuses_afterwards_is_said_too(
         raise MMHError(f"{path} could not be written: free some space.")
 
     monkeypatch.setattr("mmh_core.cli.output.write_text", refuse)
-    assert status([*TINY, "--json", str(tmp_path / "a.json")]) == 2
+    assert status(*TINY, "--json", str(tmp_path / "a.json")) == 2
     assert capsys.readouterr().err.endswith("could not be written: free some space.\n")
 
 
@@ -277,16 +269,16 @@ def test_a_study_that_yields_nothing_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(manifold, "manifold_study", lambda config: iter(()))
-    assert status(TINY) == 2
+    assert status(*TINY) == 2
     assert "gave no result" in capsys.readouterr().err
 
 
 def test_the_benchmark_is_asked_for_what_was_wished(
     measured: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert status(["lid-benchmark"]) == 0
-    assert status(["lid-benchmark", "--cases", " lollipop, affine-10,", "--seeds", "0, 2"]) == 0
-    assert status(["lid-benchmark", "--steps", "3"]) == 0
+    assert status("lid-benchmark") == 0
+    assert status("lid-benchmark", "--cases", " lollipop, affine-10,", "--seeds", "0, 2") == 0
+    assert status("lid-benchmark", "--steps", "3") == 0
     every = tuple(lid_benchmark.CASES)
     assert measured == [
         {"cases": every, "seeds": (0,), "steps": None},
@@ -300,7 +292,7 @@ def test_the_benchmark_writes_json_without_nan(
     measured: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     path = tmp_path / "benchmark.json"
-    assert status(["lid-benchmark", "--json", str(path)]) == 0
+    assert status("lid-benchmark", "--json", str(path)) == 0
     found = strict(path.read_text())
     assert found["analytic"][0] == dataclasses.asdict(BENCHMARK.analytic[0])
     (row,) = found["trained"][0]["rows"]

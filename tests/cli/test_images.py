@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmh_core.cli.app import main
 from mmh_core.report.image_files import read_about, settings_of
 from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.pixels import to_uint8
 from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
+from tests.commands import files_of, status
 from tests.text_to_image.pipelines import write_pipeline
 
 PROMPT = "the cat & <b>the dog</b>"
@@ -48,17 +48,6 @@ def drawn(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked(model: Path) -> list[object]:
     small = ["--steps", "3", "--guidance", "2", "--device", "cpu"]
     return ["images", "--model", model, "--prompt", PROMPT, "--seeds", "3,5", *small]
-
-
-def status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main([str(argument) for argument in arguments])
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def figures(folder: Path) -> Any:

@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mmh_core.cli.app import main
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.index import build_index, search
 from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.subject.training_set import folder_training_set
+from tests.commands import status
 from tests.retrieval.drawings import drawings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,19 +35,12 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(["index", *map(str, arguments)])
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
-
-
 def test_a_folder_becomes_an_index_and_a_summary(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "c.csv").write_text("file,caption\n0.png,zero\n1.png,\n2.png,two\n")
     out = tmp_path / "index"
-    assert status(images, "--out", out, "--captions", tmp_path / "c.csv") == 0
+    assert status("index", images, "--out", out, "--captions", tmp_path / "c.csv") == 0
     out_err = capsys.readouterr()
     said = "3 of 3 files are indexed.\n2 of 3 images have a caption, from c.csv. "
     said += "1 image with an empty caption ('1.png').\n"
@@ -85,7 +78,7 @@ def test_a_folder_becomes_an_index_and_a_summary(
 def test_the_same_command_twice_writes_the_same_bytes(images: Path, tmp_path: Path) -> None:
     kept = list[dict[str, bytes]]()
     for _ in range(2):
-        assert status(images, "--out", tmp_path / "index") == 0
+        assert status("index", images, "--out", tmp_path / "index") == 0
         kept.append({path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()})
     assert kept[0] == kept[1]
 
@@ -96,7 +89,7 @@ def test_images_that_are_lost_are_said_by_status_summary_and_index(
     (images / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (images / "9.txt").write_text("of no image")
     for options, code in (([], 1), (["--skip-damaged"], 0)):
-        assert status(images, "--out", tmp_path / "index", *options) == code
+        assert status("index", images, "--out", tmp_path / "index", *options) == code
         told = capsys.readouterr()
         found = json.loads(told.out)
         assert [one["file"] for one in found["skipped"]] == ["1.png", "9.txt"]
@@ -111,14 +104,14 @@ def test_images_that_are_lost_are_said_by_status_summary_and_index(
         assert (kept["files"], kept["skipped"]) == (4, found["skipped"])
     # What is no image of the set does not change the status.
     (images / "1.png").unlink()
-    assert status(images, "--out", tmp_path / "index") == 0
+    assert status("index", images, "--out", tmp_path / "index") == 0
 
 
 def test_a_name_that_is_not_utf8_is_indexed_and_found_again(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.rename(images / "2.png", os.fsencode(images) + b"/caf\xe9.png")
-    assert status(images, "--out", tmp_path / "index") == 0
+    assert status("index", images, "--out", tmp_path / "index") == 0
     capsys.readouterr()
     names = load_index(tmp_path / "index").labels["file"].tolist()
     assert names == ["0.png", "1.png", r"caf\xe9.png"]
@@ -156,7 +149,7 @@ def test_links_work_and_those_that_leave_the_folder_are_counted(
     (images / "1.png").symlink_to(outside / "1.png")
     (images / "3.png").symlink_to("0.png")
     (images / "loop").symlink_to(".")
-    assert status(images, "--out", tmp_path / "index") == 0
+    assert status("index", images, "--out", tmp_path / "index") == 0
     told = capsys.readouterr()
     found = json.loads(told.out)
     assert (found["images"], found["outside_folder"], found["exact_copies"]) == (4, 1, 1)
@@ -167,7 +160,7 @@ def test_links_work_and_those_that_leave_the_folder_are_counted(
     known = folder_training_set(tmp_path / "index", PixelEmbedder(), images)
     with pytest.raises(MMHError, match="copy the image itself in, or index the folder"):
         known.image(1)
-    assert status(outside, "--out", tmp_path / "other") == 0
+    assert status("index", outside, "--out", tmp_path / "other") == 0
     other = folder_training_set(tmp_path / "other", PixelEmbedder(), outside)
     assert torch.equal(other.image(0), drawings(3)[1])
     (images / "1.png").unlink()
@@ -189,13 +182,13 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         ((images, "--embedder", "sscd:x.pt"), "x.pt cannot be read"),
         ((images, "--captions", tmp_path / "c.csv"), "There is no file"),
     ):
-        assert status(*arguments, "--out", out) == 2
+        assert status("index", *arguments, "--out", out) == 2
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err.startswith(f"Error: {start}")
         assert told.err.count("\n") == 1
     # A place that would be replaced is refused before the work.
-    assert status(tmp_path / "missing", "--out", images) == 2
+    assert status("index", tmp_path / "missing", "--out", images) == 2
     assert "holds other things than an index" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 

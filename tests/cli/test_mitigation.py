@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from mmh_core.cli.app import main
 from mmh_core.cli.mitigation import comparison_table
 from mmh_core.records import MMHError
 from mmh_core.report.charts import frontier_svg
@@ -26,6 +25,7 @@ from mmh_core.store.archive import load_record
 from mmh_core.studies.mitigation.run import MitigationRun, Robustness, Treatment
 from mmh_core.studies.mitigation.study import treatments_of
 from mmh_core.studies.mitigation.table import treatment_rows
+from tests.commands import files_of, status
 from tests.mitigation_runs import HOSTILE, NONE, STATIC, WORDS, comparison
 from tests.text_to_image.pipelines import write_pipeline
 
@@ -53,17 +53,6 @@ def asked(model: Path) -> list[object]:
         *("--seeds", "3,5", "--mitigations", "static_guidance:0.5,anti_memorization_guidance"),
         *("--steps", "3", "--guidance", "2", "--device", "cpu"),
     ]
-
-
-def status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main([str(argument) for argument in arguments])
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def figures_of(folder: Path) -> Any:

@@ -23,19 +23,10 @@ from mmh_core.subject.calibration import (
     write_calibration,
 )
 from mmh_core.text_to_image.catalogue import CATALOGUE
+from tests.commands import refusal, status
 from tests.views.test_app_benchmark import made_up
 
 SHIPPED = Path(CATALOGUE["pocket-sd"].source) / "calibration.safetensors"
-
-
-def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must be refused, and return its sentence."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    found = capsys.readouterr()
-    assert "Traceback" not in found.err and found.out == ""
-    return found.err
 
 
 def test_a_scan_writes_every_prompt_once_and_says_what_it_left_out(
@@ -44,9 +35,7 @@ def test_a_scan_writes_every_prompt_once_and_says_what_it_left_out(
     table = tmp_path / "prompts.csv"
     table.write_text("prompt\na red house\na boat at sea\n\na red house\n=2+2\n")
     for known in (0, 3):
-        with pytest.raises(SystemExit) as caught:
-            main(["scan", str(table), "--out", str(tmp_path / "out"), "--no-study"])
-        assert caught.value.code == 0
+        assert status("scan", table, "--out", tmp_path / "out", "--no-study") == 0
         printed = capsys.readouterr().out
         assert printed.startswith("3 prompts in ")
         assert f"{known} were cached" in printed
@@ -62,11 +51,11 @@ def test_what_cannot_be_scanned_is_refused(
     table = tmp_path / "prompts.csv"
     table.write_text("words\nx\n")
     out = ["--out", str(tmp_path / "out")]
-    assert "prompt" in said(["scan", str(table), *out], capsys)
-    assert "no file" in said(["scan", str(tmp_path / "none.csv"), *out], capsys)
-    assert "share is 1.5" in said(["scan", str(table), *out, "--share", "1.5"], capsys)
-    assert "is a file" in said(["scan", str(table), "--out", str(table)], capsys)
-    assert "no whole model" in said(["scan", str(table), *out, "--model", str(tmp_path)], capsys)
+    assert "prompt" in refusal(capsys, "scan", str(table), *out)
+    assert "no file" in refusal(capsys, "scan", str(tmp_path / "none.csv"), *out)
+    assert "share is 1.5" in refusal(capsys, "scan", str(table), *out, "--share", "1.5")
+    assert "is a file" in refusal(capsys, "scan", str(table), "--out", str(table))
+    assert "no whole model" in refusal(capsys, "scan", str(table), *out, "--model", str(tmp_path))
     assert not (tmp_path / "out").exists()
 
 
@@ -75,7 +64,7 @@ def test_too_few_normal_prompts_do_not_calibrate(
 ) -> None:
     table = tmp_path / "normal.txt"
     table.write_text("one\ntwo\n")
-    found = said(["calibrate", str(table), "--out", str(tmp_path / "c.safetensors")], capsys)
+    found = refusal(capsys, "calibrate", str(table), "--out", str(tmp_path / "c.safetensors"))
     assert "2 different reference prompts are too few" in found
 
 
@@ -117,7 +106,7 @@ def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> N
 def test_a_benchmark_that_cannot_run_is_refused(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sentence in said(["benchmark", *arguments], capsys)
+    assert sentence in refusal(capsys, "benchmark", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +121,7 @@ def test_a_part_that_a_command_needs_is_named_with_what_makes_it(
     write_calibration(path, replace(shipped, early=None, detectors=None))
     table.write_text("a cat\n")
     given = ["a cat"] if command == "score" else [str(table), "--out", str(tmp_path / "o")]
-    found = said([command, *given, "--calibration", str(path)], capsys)
+    found = refusal(capsys, command, *given, "--calibration", str(path))
     assert f"{path} has no calibration{part}: make one with" in found
     assert f"{made_by} --model pocket-sd --out {path}`" in found
 
@@ -165,7 +154,7 @@ def test_calibration_means_the_same_file_everywhere(
         "benchmark": [],
         "mitigate": ["--prompt", "a cat", *out],
     }[command]
-    told = said([command, *given, "--calibration", str(tmp_path / name)], capsys)
+    told = refusal(capsys, command, *given, "--calibration", str(tmp_path / name))
     assert sentence in told
     assert name == "folder" or "calibrate TABLE --all --model MODEL --out" in told
 
@@ -217,7 +206,7 @@ def test_tables_are_refused_before_a_model_is_loaded(
     given = ["--prompts", str(path)] if command == "benchmark" else [str(path)]
     out = str(tmp_path / "o")
     arguments = [command, *given, "--out", out, "--model", str(tmp_path / "model")]
-    assert re.search(sentence, said([*arguments, *more[command]], capsys))
+    assert re.search(sentence, refusal(capsys, *arguments, *more[command]))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +223,7 @@ def test_prompts_to_score_are_refused_before_a_model_is_loaded(
     prompt: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["score", "a cat", prompt, "--model", str(tmp_path / "nowhere")]
-    assert re.search(sentence, said(arguments, capsys))
+    assert re.search(sentence, refusal(capsys, *arguments))
 
 
 @pytest.mark.parametrize("command", ["scan", "calibrate", "benchmark"])
@@ -244,15 +233,8 @@ def test_the_help_that_a_refusal_names_says_what_a_table_may_hold(
     path = tmp_path / "t.csv"
     path.write_text("prompt\n")
     given = ["--prompts", str(path)] if command == "benchmark" else [str(path)]
-    assert "`./mmh scan --help`" in said(
-        [command, *given, *([] if command == "benchmark" else ["--out", str(tmp_path / "o")])],
-        capsys,
-    )
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    for word in ("CSV", "JSON", "Parquet", "UTF-8", ".txt", "prompt, caption or text", "left out"):
-        assert word in told
+    more = [] if command == "benchmark" else ["--out", tmp_path / "o"]
+    assert "`./mmh scan --help`" in refusal(capsys, command, *given, *more)
 
 
 def test_a_column_is_chosen_and_further_ones_are_kept_in_the_results(
@@ -286,7 +268,7 @@ def test_a_calibration_is_not_written_onto_a_folder_or_another_file(
     (tmp_path / "photo.png").write_text("x")
     out = tmp_path / name
     # The table is missing too: the place is looked at first.
-    told = said(["calibrate", str(tmp_path / "none.txt"), "--out", str(out)], capsys)
+    told = refusal(capsys, "calibrate", str(tmp_path / "none.txt"), "--out", str(out))
     assert str(out) in told and sentence in told and "no file" not in told
 
 
@@ -300,22 +282,18 @@ def test_a_calibration_is_made_in_a_file_and_scanned_by(
     write_calibration(path, replace(read_calibration(SHIPPED), early=None, detectors=None))
     update_calibration(path, replace(read_calibration(path), cause=cause))
     arguments = [str(table), "--out"]
-    with pytest.raises(SystemExit) as caught:
-        main(["calibrate", *arguments, str(path)])
-    assert caught.value.code == 0
+    assert status("calibrate", *arguments, path) == 0
     assert f"on 20 reference prompts into {path}." in capsys.readouterr().out
     found = read_calibration(path)
     assert found.early is not None and len(found.early.prompts) == 20
     assert (found.cause, found.detectors) == (cause, None)
-    with pytest.raises(SystemExit) as caught:
-        given = ["--no-study", "--share", "0.1", "--calibration", str(path)]
-        main(["scan", *arguments, str(tmp_path / "o"), *given])
-    assert caught.value.code == 0
+    given = ["--no-study", "--share", "0.1", "--calibration", path]
+    assert status("scan", *arguments, tmp_path / "o", *given) == 0
     # The prompts that it was calibrated on: two of them may be flagged.
     assert "2 flagged" in capsys.readouterr().out
     # Detectors that were calibrated with another early scan are not taken over.
     other = str(tmp_path / "other.safetensors")
-    told = said(["calibrate", *arguments, other, "--calibration", str(SHIPPED)], capsys)
+    told = refusal(capsys, "calibrate", *arguments, other, "--calibration", str(SHIPPED))
     assert "make both anew, with calibrate --all" in told and not Path(other).exists()
 
 
@@ -332,5 +310,5 @@ def test_a_calibration_is_not_added_to_that_of_another_model(
         other = Calibration(lid_scale=shipped.lid_scale, model="other", sha256=shipped.sha256)
         write_calibration(path, replace(other, **change))
         before = path.read_bytes()
-        assert sentence in said(["calibrate", str(table), "--out", str(path)], capsys)
+        assert sentence in refusal(capsys, "calibrate", str(table), "--out", str(path))
         assert path.read_bytes() == before

@@ -6,7 +6,6 @@ import gzip
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,23 +13,10 @@ from pyarrow import parquet
 
 from mmh_core.records import MMHError
 from mmh_core.retrieval.captions import read_captions
-from mmh_core.store.prompt_table import PromptRow, prompt_batches
 from mmh_core.store.table_summary import summarize
 from mmh_core.studies.detection.labelled_prompts import read_calibrating, read_labelled
 from mmh_core.text_to_image.requests import check_prompt
-
-
-def rows(path: Path, **options: Any) -> list[PromptRow]:
-    return [row for batch in prompt_batches(path, **options) for row in batch.rows]
-
-
-def problems(path: Path) -> list[str]:
-    return [one.message for batch in prompt_batches(path) for one in batch.problems]
-
-
-def written(path: Path, data: str | bytes) -> Path:
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
+from tests.formats.test_tables import problems, rows, written
 
 
 @pytest.mark.parametrize(

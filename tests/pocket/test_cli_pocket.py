@@ -7,19 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmh_core.cli.app import main
 from mmh_core.subject.devices import device_of
-
-
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must be refused, and return what it says."""
-    with pytest.raises(SystemExit) as caught:
-        main(["pocket", *arguments])
-    assert caught.value.code == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "Traceback" not in said.err
-    return said.err
+from tests.commands import refusal
 
 
 @pytest.mark.parametrize(
@@ -45,7 +34,7 @@ def test_bad_values_of_a_build_are_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     folders = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
-    assert sentence in refused(["build", *folders, *arguments], capsys)
+    assert sentence in refusal(capsys, "pocket", "build", *folders, *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,7 +43,7 @@ def test_a_file_in_the_way_is_refused_before_any_work(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     for option in ("--out", "--work"):
-        said = refused(["build", option, str(tmp_path / "file" / "model")], capsys)
+        said = refusal(capsys, "pocket", "build", option, str(tmp_path / "file" / "model"))
         assert "cannot be written" in said
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -78,7 +67,7 @@ def test_a_folder_without_model_is_refused(
         "owner/name",
         "a\n",
     ):
-        said = refused(["check", str(tmp_path / name), "--device", "cpu"], capsys)
+        said = refusal(capsys, "pocket", "check", str(tmp_path / name), "--device", "cpu")
         assert said.startswith("Error: ") and said.count("\n") == 1
         assert "name the folder that `./mmh pocket build` wrote" in said
         assert "hub" not in said.lower() and "sd-1" not in said

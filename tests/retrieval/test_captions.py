@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mmh_core.cli.app import main
 from mmh_core.records import MMHError
 from mmh_core.retrieval.caption_match import BESIDE, captions_beside, matched
 from mmh_core.retrieval.captions import FolderCaptions, read_captions
+from tests.commands import refusal, status
 from tests.retrieval.drawings import drawings
 
 IMAGES = ["a.png", "sub/b.png", "café.png"]
@@ -287,9 +287,7 @@ def test_an_index_counts_captions_and_names_what_is_missing(
     for out, options in (("o1", ["--captions", str(table)]), ("o2", [])):
         if not options:
             written(folder / "b.txt", "two")
-        with pytest.raises(SystemExit) as caught:
-            main(["index", str(folder), "--out", str(tmp_path / out), *options])
-        assert caught.value.code == 0
+        assert status("index", folder, "--out", tmp_path / out, *options) == 0
         printed = capsys.readouterr()
         summary = json.loads(printed.out)
         assert summary["captions"] == 1
@@ -309,8 +307,6 @@ def test_a_faulty_table_is_refused_before_the_embedder_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = written(tmp_path / "t.csv", "camera\nx\n")
-    with pytest.raises(SystemExit) as caught:
-        arguments = ["--captions", str(table), "--embedder", "clip:nowhere"]
-        main(["index", str(tmp_path), "--out", str(tmp_path / "o"), *arguments])
-    assert caught.value.code == 2
-    assert "no column file_name" in capsys.readouterr().err
+    arguments = ["--captions", table, "--embedder", "clip:nowhere"]
+    sentence = refusal(capsys, "index", tmp_path, "--out", tmp_path / "o", *arguments)
+    assert "no column file_name" in sentence
