@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from mmh_core.memorization.verdict import HARM_COLOR
 from mmh_core.plots import theme
 from mmh_core.plots.label_positions import Span, label_positions
-from mmh_core.statistics.intervals import Interval
+from mmh_core.statistics.intervals import Interval, axis_ends
 from mmh_core.studies.mitigation.outcome import NEW_COPY, NOT_SOLVED
 from mmh_core.studies.mitigation.run import Treatment
 from mmh_core.studies.mitigation.table import Compared, TreatmentRow
@@ -75,8 +75,8 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
         "training image; down and right is better.",
         height=_HEIGHT,
     )
-    xs = _range([row.alignment.mean for _, row in plotted])
-    ys = _range([row.similarity.mean for _, row in plotted])
+    xs = list(axis_ends([row.alignment.mean for _, row in plotted], 0.12))
+    ys = list(axis_ends([row.similarity.mean for _, row in plotted], 0.12))
     names = [short_name(row) for _, row in plotted]
     crosses = [
         (_pixels(row.alignment.mean, xs, _PLANE[0]), _pixels(row.similarity.mean, ys, _PLANE[1]))
@@ -197,18 +197,6 @@ def _not_solved(row: TreatmentRow) -> str:
     """Return a line on the images that only moved off the threshold, "" where there are none."""
     count = sum(outcome.kind == "not solved" for outcome in row.outcomes)
     return f"<br>{count} of {len(row.outcomes)} {NOT_SOLVED}" if count else ""
-
-
-def _range(figures: Sequence[Interval]) -> list[float]:
-    ends = [
-        end
-        for compared in figures
-        for end in (compared.value, compared.low, compared.high)
-        if math.isfinite(end)
-    ]
-    low, high = min(ends), max(ends)
-    room = 0.12 * ((high - low) or 0.1)
-    return [low - room, high + room]
 
 
 def _dotted_none(figure: go.Figure, rows: Sequence[TreatmentRow], xs: Sequence[float]) -> None:

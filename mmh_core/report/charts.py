@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mmh_core.statistics.intervals import Interval
+from mmh_core.statistics.intervals import axis_ends
 from mmh_core.studies.mitigation.table import TreatmentRow
 
 WIDTH, HEIGHT = 400, 200
@@ -93,8 +93,8 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
     if not plotted:
         return ""
     frame = _Frame(
-        _ends([row.alignment.mean for _, row in plotted]),
-        _ends([row.similarity.mean for _, row in plotted]),
+        axis_ends([row.alignment.mean for _, row in plotted], 0.08),
+        axis_ends([row.similarity.mean for _, row in plotted], 0.08),
         width=640,
         height=320,
         left=52,
@@ -123,18 +123,6 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
         parts.append(_text(x, y + 4, str(number), "middle", "off" if kind == "unsolved" else "on"))
     alt = f"{len(plotted)} mitigations by alignment and similarity; down and right is better"
     return frame.svg(alt, parts)
-
-
-def _ends(figures: Sequence[Interval]) -> tuple[float, float]:
-    ends = [
-        e
-        for compared in figures
-        for e in (compared.value, compared.low, compared.high)
-        if math.isfinite(e)
-    ]
-    low, high = min(ends), max(ends)
-    room = 0.08 * ((high - low) or 0.1)
-    return low - room, high + room
 
 
 def round_ticks(low: float, high: float, most: int = 5) -> list[float]:

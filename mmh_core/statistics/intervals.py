@@ -40,6 +40,15 @@ class Interval:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
+def axis_ends(figures: Sequence[Interval], room: float) -> tuple[float, float]:
+    """Return the least and the largest of all figures and ends, this share of the width apart."""
+    parts = (part for each in figures for part in (each.value, each.low, each.high))
+    finite = [part for part in parts if math.isfinite(part)]
+    low, high = min(finite), max(finite)
+    spare = room * ((high - low) or 0.1)
+    return low - spare, high + spare
+
+
 def share_interval(
     count: int, among: int, method: Literal["exact", "wilson"] = "exact"
 ) -> Interval:
