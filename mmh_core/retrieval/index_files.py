@@ -7,20 +7,17 @@ opens at once and processes share it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import numpy as np
 
-from mmh_core.files import flush_file, flush_folder, hold, is_held, sha256_of
+from mmh_core.files import sha256_of
+from mmh_core.folders import names_in_place, replacing_folder
 from mmh_core.formats.untrusted import error_text, parse_json
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
@@ -32,8 +29,6 @@ FORMAT = "mmh-index-1"
 VECTORS, LABELS, META = "vectors.npy", "labels.parquet", "index.json"
 FILES = (VECTORS, LABELS, META)
 AGAIN = "build the index again or restore the folder."
-#: Beside an index: what is being written, what is replaced, and the file that the writer holds.
-WRITING, REPLACED, HELD = ".writing-", ".replaced-", ".held-"
 #: Bytes of index.json: the names of a million files that are not indexed fit.
 MOST_META = 2**28
 #: Numbers whose squares are added up at once.
@@ -59,6 +54,7 @@ def save_index(
     """
     if storage not in ("float32", "float16"):
         raise ValueError(f"storage={storage!r}: it must be 'float32' or 'float16'.")
+    check_place(folder)
     with replacing_folder(folder) as new_folder:
         np.save(
             new_folder / VECTORS, index.vectors.astype(storage, copy=False), allow_pickle=False
@@ -106,100 +102,14 @@ def load_index(folder: Path, *, memory_map: bool = True, verify: bool = True) ->
         ) from error
 
 
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside `folder`, and put it in its place when the block ends well.
-
-    Files are flushed to the disk first. An index that is there is moved aside, and removed after
-    the new one stands in its place. When the block raises, nothing remains of it. What an earlier
-    process that was killed here left behind is removed first, and an index that it had moved aside
-    without putting another in its place is put back. Raises MMHError as `check_place` does and
-    where the operating system refuses.
-    """
-    check_place(folder)
-    target = Path(os.path.realpath(folder))
-    mark, unique = _mark(target), uuid4().hex
-    temporary = target.with_name(f"{WRITING}{mark}-{unique}")
-    aside = target.with_name(f"{REPLACED}{mark}-{unique}")
-    release = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _recover(target)
-        release = hold(target.with_name(f"{HELD}{mark}-{unique}"))
-        temporary.mkdir()
-        yield temporary
-        for path in temporary.iterdir():
-            (flush_folder if path.is_dir() else flush_file)(path)
-        flush_folder(temporary)
-        if target.exists():
-            os.rename(target, aside)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            if aside.exists():
-                os.rename(aside, target)
-            raise
-        flush_folder(target.parent)
-    except OSError as error:
-        raise MMHError(
-            f"{folder} could not be written ({error.strerror or error}): free some space or "
-            "choose a folder that this user may write to, then try again."
-        ) from error
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(aside, ignore_errors=True)
-        if release is not None:
-            release()
-
-
 def check_place(folder: Path) -> None:
     """Raise MMHError unless an index may be written here: nothing there, or an index alone."""
-    try:
-        os.path.realpath(folder)
-        if not folder.exists():
-            above = next(parent for parent in folder.absolute().parents if parent.exists())
-            if not above.is_dir() or not os.access(above, os.W_OK):
-                raise MMHError(
-                    f"{folder} cannot be written: name a folder in one that this user may write "
-                    "to."
-                )
-            return
-        if not folder.is_dir():
-            raise MMHError(f"{folder} is a file: name another folder for the index.")
-        names = {path.name for path in folder.iterdir()}
-    # A name too long, a null character, a link to itself, a folder that cannot be listed.
-    except (OSError, ValueError) as error:
-        raise MMHError(
-            f"{printable_path(folder)} cannot be used ({error_text(error)}): name another folder "
-            "for the index."
-        ) from error
+    names = names_in_place(folder, "the index")
     if names and (META not in names or not names <= set(FILES)):
         raise MMHError(
             f"{folder} holds other things than an index: name a new folder, so that nothing of "
             "yours is replaced."
         )
-
-
-def _mark(target: Path) -> str:
-    """Return what tells the leftovers of one index from those of others in the same folder."""
-    return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
-
-
-def _recover(target: Path) -> None:
-    """Remove what killed writers of this index left, and put back what they had moved aside."""
-    mark = _mark(target)
-    for lock in sorted(target.parent.glob(f"{HELD}{mark}-*")):
-        unique = lock.name.rpartition("-")[2]
-        # A writer that lives holds its file.
-        if is_held(lock):
-            continue
-        aside = target.with_name(f"{REPLACED}{mark}-{unique}")
-        if aside.is_dir() and not target.exists():
-            os.rename(aside, target)
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(target.with_name(f"{WRITING}{mark}-{unique}"), ignore_errors=True)
-        lock.unlink(missing_ok=True)
 
 
 def _meta(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -28,6 +27,7 @@ from mmh_core.report.image_files import about_of, png_bytes, read_about
 from mmh_core.report.page import percentile_words
 from mmh_core.report.summary import paragraph
 from mmh_core.studies.images.run import ImageRun, ImageVerdict
+from tests.commands import files_of
 from tests.drawn_runs import HOSTILE, drawn_run, noise, unsearched_run
 
 COMMAND = "./mmh images --prompt '<b>x</b>' --out images"
@@ -411,10 +411,6 @@ def test_the_command_names_everything_that_was_asked(run: ImageRun) -> None:
     ]
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_a_folder_is_replaced_whole_by_a_later_run(run: ImageRun, tmp_path: Path) -> None:
     files = run_files(run, COMMAND)
     for place in (tmp_path / "new" / "run", tmp_path / "empty"):
@@ -463,28 +459,6 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     for place in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(MMHError, match=r"is a file|cannot be written"):
             check_folder(place)
-
-
-def test_a_failure_in_the_middle_leaves_the_earlier_run(
-    run: ImageRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = tmp_path / "run"
-    files = run_files(run, COMMAND)
-    write_folder(place, files)
-    real, renamed = Path.rename, []
-
-    def fails_the_second_time(self: Path, target: Path) -> Any:
-        renamed.append(target)
-        if len(renamed) == 2:
-            raise OSError(28, "No space left on device")
-        return real(self, target)
-
-    monkeypatch.setattr(Path, "rename", fails_the_second_time)
-    with pytest.raises(MMHError, match="No space left"):
-        write_folder(place, {"run.json": b"{}"})
-    monkeypatch.undo()
-    assert files_of(place) == files
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_what_a_run_lacks_and_what_was_chosen_for_its_model_are_in_page_figures_and_image(

@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 import torch
 
+from mmh_core.folders import replacing_folder
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import Index, build_index, search
-from mmh_core.retrieval.index_files import check_place, load_index, replacing_folder, save_index
+from mmh_core.retrieval.index_files import check_place, load_index, save_index
 from tests.retrieval.drawings import labels
 
 ROOT = Path(__file__).resolve().parents[2]
