@@ -16,7 +16,7 @@ from mmh_core.studies.detection.benchmark_run import (
 )
 from mmh_core.subject.reference_scores import FlaggedCount, threshold_words
 from views.benchmark import state
-from views.widgets import layout
+from views.widgets import layout, words
 
 
 def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
@@ -58,19 +58,19 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
         "it far."
     )
     layout.chart(plots.scores(run, row, value), "bm_scores")
-    _consequences(run, row, flagged)
+    _consequences(run, flagged)
     _prompts(run, row, value)
 
 
-def _consequences(run: BenchmarkRun, row: DetectorRow, counted: ThresholdCounts) -> None:
-    flagged = [i for i in range(len(run.prompts)) if float(row.scores[i]) > counted.threshold]
-    memorized = sum(run.prompts[i].memorized for i in flagged)
+def _consequences(run: BenchmarkRun, counted: ThresholdCounts) -> None:
+    flagged, precision = counted.flagged, counted.precision
     columns = st.columns(5 if counted.paraphrases.total else 4)
-    columns[0].metric("Flagged", f"{len(flagged)} of {len(run.prompts)}")
+    columns[0].metric("Flagged", f"{flagged.flagged} of {flagged.total}")
     columns[1].metric(
         "Precision",
-        f"{memorized / len(flagged):.0%}" if flagged else "none flagged",
-        help="Of the flagged prompts, the share that is memorized.",
+        f"{precision.flagged / precision.total:.0%}" if precision.total else "none flagged",
+        help="Of the flagged prompts, the share that is memorized"
+        + (f": {precision.words()}." if precision.total else "."),
     )
     _flagged(
         columns[2],
@@ -91,6 +91,13 @@ def _consequences(run: BenchmarkRun, row: DetectorRow, counted: ThresholdCounts)
         help="Reference prompts of the test half that are flagged; the threshold comes from the "
         "calibration half.",
     )
+    if counted.aside.total:
+        reasons = "; ".join(dict.fromkeys(one.aside for one in run.prompts if one.aside))
+        st.caption(
+            f"{words.plural(counted.aside.total, 'prompt')} "
+            f"({layout.plain(reasons)}) are kept apart and counted in none of these figures; "
+            f"{counted.aside.flagged} of them exceed the threshold."
+        )
 
 
 def _flagged(column: DeltaGenerator, label: str, counted: FlaggedCount, about: str) -> None:
@@ -101,6 +108,7 @@ def _flagged(column: DeltaGenerator, label: str, counted: FlaggedCount, about: s
 
 def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
     order = sorted(range(len(run.prompts)), key=lambda i: -float(row.scores[i]))
+    apart = any(prompt.aside for prompt in run.prompts)
     with st.expander("Scored prompts", icon=":material/list:"):
         st.caption("The link opens a prompt on the images page.")
         st.dataframe(
@@ -109,6 +117,7 @@ def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
                     "Score": float(row.scores[i]),
                     "Flagged": float(row.scores[i]) > value,
                     "Kind": run.prompts[i].kind,
+                    **({"Kept apart": run.prompts[i].aside} if apart else {}),
                     "Prompt": run.prompts[i].prompt,
                     "Copies": None if bool(run.copied[i].isnan()) else 100 * float(run.copied[i]),
                     "Open": _link(run.model, run.prompts[i].prompt),

@@ -197,7 +197,8 @@ class ThresholdCounts:
 
     `memorized` are memorized captions, `paraphrases` paraphrases of them, `reference` reference
     prompts. At most the share `share` of the `set_on` reference prompts that the threshold was set
-    on exceed it.
+    on exceed it. Prompts that stand aside count in `aside` alone, since neither label holds of
+    them.
     """
 
     threshold: float
@@ -206,6 +207,19 @@ class ThresholdCounts:
     memorized: FlaggedCount
     paraphrases: FlaggedCount
     reference: FlaggedCount
+    aside: FlaggedCount
+
+    @property
+    def flagged(self) -> FlaggedCount:
+        """Return how many prompts with a label exceed the threshold, of how many."""
+        parts = (self.memorized, self.paraphrases, self.reference)
+        return FlaggedCount(sum(part.flagged for part in parts), sum(part.total for part in parts))
+
+    @property
+    def precision(self) -> FlaggedCount:
+        """Return how many flagged prompts are memorized or paraphrases of such, of how many."""
+        memorized = self.memorized.flagged + self.paraphrases.flagged
+        return FlaggedCount(memorized, memorized + self.reference.flagged)
 
     def words(self) -> str:
         """Return in sentences how many are detected at which threshold."""
@@ -233,11 +247,13 @@ def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts
     value = threshold_among(row.normal, share)
     above = (row.scores > value).tolist()
 
-    def flagged(*, memorized: bool, paraphrase: bool) -> FlaggedCount:
+    def flagged(memorized: bool | None, *, paraphrase: bool = False) -> FlaggedCount:
+        """Return the count of prompts with a label; None: of those that stand aside."""
         flags = [
             flag
-            for flag, row in zip(above, run.prompts, strict=True)
-            if row.memorized == memorized and row.paraphrased == paraphrase and not row.aside
+            for flag, prompt in zip(above, run.prompts, strict=True)
+            if (None if prompt.aside else prompt.memorized) == memorized
+            and (prompt.paraphrased == paraphrase or memorized is None)
         ]
         return FlaggedCount(sum(flags), len(flags))
 
@@ -245,7 +261,8 @@ def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts
         value,
         share,
         len(row.normal),
-        flagged(memorized=True, paraphrase=False),
-        flagged(memorized=True, paraphrase=True),
-        flagged(memorized=False, paraphrase=False),
+        flagged(True),
+        flagged(True, paraphrase=True),
+        flagged(False),
+        flagged(None),
     )

@@ -128,14 +128,18 @@ class GroupSides:
 def group_sides(run: BenchmarkRun) -> tuple[GroupSides, ...]:
     """Return every group of the test prompts in the order of the list.
 
-    A prompt without a group is in that of its kind.
+    A prompt without a group is in that of its kind. Prompts that stand aside make a group where
+    they are all of it, else they count in none.
     """
     names = [prompt.group or prompt.kind for prompt in run.prompts]
     memorized = _memorized(run)
     counted = torch.tensor([prompt.counted for prompt in run.prompts])
+    labelled = torch.tensor([not prompt.aside for prompt in run.prompts])
     sides = []
     for name in dict.fromkeys(names):
         inside = torch.tensor([other == name for other in names])
+        if bool((inside & labelled).any()):
+            inside &= labelled
         yes, no, against = inside & memorized, inside & ~memorized, "within the group"
         positive, negative = yes, no
         if not bool(no.any()):

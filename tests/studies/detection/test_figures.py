@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from mmh_core.cli.benchmark_tables import fact_table, group_table, rate_table
-from mmh_core.records import LabelledPrompt, MMHError, Split
+from mmh_core.records import PARAPHRASE, LabelledPrompt, MMHError, Split
 from mmh_core.statistics.areas import area_under_curve, clustered_area_interval
 from mmh_core.statistics.intervals import rate_interval
 from mmh_core.store.archive import load_record, save_record
-from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow, counts
 from mmh_core.studies.detection.counted_rows import separated_row, text_rows
 from mmh_core.studies.detection.figures import (
     fact_figures,
     group_figures,
+    group_sides,
     realized,
     row_figures,
 )
@@ -299,3 +300,40 @@ def test_equal_captions_of_two_types_are_one_and_of_two_labels_refused(tmp_path:
     path.write_text("caption;overfit_type\na;MV\na;N\n")
     with pytest.raises(MMHError, match="Rows 1 and 2 of"):
         read_labelled(path)
+
+
+#: Memorized, kind, aside, score of test prompts, of which those above .5 are flagged.
+APART = (
+    (True, "memorized", "", 0.9), (True, "memorized", "", 0.1), (True, PARAPHRASE, "", 0.8),
+    (True, "memorized", "between", 0.7), (True, "memorized", "between", 0.95),
+    (True, PARAPHRASE, "between", 0.6), (False, "normal", "between", 0.6),
+    (False, "normal", "between", 0.2), (False, "normal", "", 0.55), (False, "normal", "", 0.3),
+)  # fmt: skip
+
+
+def test_prompts_kept_apart_count_neither_as_flagged_nor_as_memorized() -> None:
+    """Two of three flagged prompts with a label are memorized; with the others it were five."""
+    prompts = tuple(
+        LabelledPrompt(f"p{i}", memorized, kind, "test", aside=aside)
+        for i, (memorized, kind, aside, _) in enumerate(APART)
+    )
+    scores = torch.tensor([row[-1] for row in APART])
+    row = separated_row(("a", "A", "-"), (1.0, 0.0), scores, torch.linspace(0, 0.5, 50), prompts)
+    run = replace(run_of(), prompts=prompts, detectors=(row,))
+    counted = counts(run, row, 0.0)
+    assert (counted.precision.flagged, counted.precision.total) == (2, 3)
+    assert (counted.flagged.flagged, counted.flagged.total) == (3, 5)
+    assert (counted.aside.flagged, counted.aside.total) == (4, 5)
+    parts = (counted.memorized, counted.paraphrases, counted.reference, counted.aside)
+    assert sum(part.total for part in parts) == len(APART)
+    assert [(part.flagged, part.total) for part in parts[:3]] == [(1, 2), (1, 1), (1, 2)]
+
+
+def test_a_group_counts_no_prompt_kept_apart_unless_it_has_no_other() -> None:
+    run = run_of()
+    first = replace(run.prompts[0], aside="between")
+    mixed = replace(run, prompts=(first, *run.prompts[1:]))
+    assert {each.group: int(each.memorized.sum()) for each in group_sides(mixed)}["k = 1"] == 1
+    second = replace(run.prompts[1], aside="between")
+    alone = replace(run, prompts=(first, second, *run.prompts[2:]))
+    assert {each.group: int(each.memorized.sum()) for each in group_sides(alone)}["k = 1"] == 2
