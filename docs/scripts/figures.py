@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmh_core.counting import plural
 from mmh_core.statistics.intervals import LEVEL
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun
+from mmh_core.studies.detection.networks import read_network
 
 #: The level of all intervals, in percent.
 PERCENT = f"{100 * LEVEL:.0f} %"
@@ -26,6 +29,11 @@ BARS: dict[str, tuple[float, ...]] = {
 def read(path: Path) -> Any:
     """Return what a JSON file holds."""
     return json.loads(path.read_text())
+
+
+def benchmark_run(data: Path) -> BenchmarkRun:
+    """Return the benchmark of detectors. Errors: MMHError for a file that is none."""
+    return read_network(data / "benchmark.json").run
 
 
 def holds(condition: bool, claim: str) -> None:
@@ -66,7 +74,7 @@ def listed(parts: Sequence[str]) -> str:
 
 def threads(count: int) -> str:
     """Return a number of threads in words."""
-    return "one thread" if count == 1 else f"{count} threads"
+    return "one thread" if count == 1 else plural(count, "thread")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

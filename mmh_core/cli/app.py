@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmh_core.cli.benchmark import benchmark, score
+from mmh_core.cli.benchmark import benchmark
 from mmh_core.cli.documentation import docs
 from mmh_core.cli.furnish import furnish
 from mmh_core.cli.images import audit, images
@@ -23,6 +23,7 @@ from mmh_core.cli.output import check_places, followed, seed_numbers, write_json
 from mmh_core.cli.pocket import app as pocket
 from mmh_core.cli.review import app as review
 from mmh_core.cli.scan import TABLE_HELP, calibrate, scan
+from mmh_core.cli.score import score
 from mmh_core.cli.serving import open_app, user, with_options_kept
 from mmh_core.cli.tables import benchmark_tables, manifold_summary
 from mmh_core.cli.training import training_mitigation

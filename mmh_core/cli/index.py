@@ -10,6 +10,7 @@ import typer
 
 from mmh_core.cli.options import Column, EmbedderName, OutFolder
 from mmh_core.cli.output import followed, write_json
+from mmh_core.counting import agreeing, plural
 from mmh_core.retrieval.image_names import printable_path
 
 #: The exit status where an index is written and images of the folder are missing in it.
@@ -74,8 +75,8 @@ def index(
     if sentence := indexed.captions.sentence():
         typer.echo(sentence, err=True)
     if indexed.lost and not skip_damaged:
-        lost = "1 image" if len(indexed.lost) == 1 else f"{len(indexed.lost):,} images"
-        verb = "is" if len(indexed.lost) == 1 else "are"
+        lost = plural(len(indexed.lost), "image")
+        verb = agreeing(len(indexed.lost), "is", "are")
         typer.echo(
             f"Exit status {INCOMPLETE}: {lost} of the folder {verb} not in the index. Restore "
             "what is named above and run this again, or accept the gap with --skip-damaged.",

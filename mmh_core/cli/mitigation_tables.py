@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.formats.markdown import markdown_table
 
 if TYPE_CHECKING:
@@ -82,25 +83,26 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
                 for row in rows
             ],
         ),
-        f"{len(result.test)} memorized captions of the test half ({kinds}), {len(result.seeds)} "
-        f"seeds each, {result.sampling.steps} steps, guidance {result.sampling.guidance:g}; 95 % "
+        f"{plural(len(result.test), 'memorized caption')} of the test half ({kinds}), "
+        f"{plural(len(result.seeds), 'seed')} each, {plural(result.sampling.steps, 'step')}, "
+        f"guidance {result.sampling.guidance:g}; 95 % "
         "intervals over captions. Each strength is the smallest that left at most "
-        f"10 % of the images a copy or not solved on {len(result.captions.calibration)} captions "
-        "of the other half, else the strongest. Solved: no copy by the search, LID risen "
-        "beyond its error, alignment at least nine tenths of that of the unmitigated image of "
-        "the seed, the subject of the prompt kept. Strengths, rewrites and the chain are chosen "
-        "on other seeds than those of the figures. Not solved: below the copy threshold, LID "
-        "unchanged. Costs are per image.",
+        f"10 % of the images a copy or not solved on "
+        f"{plural(len(result.captions.calibration), 'caption')} of the other half, else the "
+        "strongest. Solved: no copy by the search, LID risen beyond its error, alignment at "
+        "least nine tenths of that of the unmitigated image of the seed, the subject of the "
+        "prompt kept. Strengths, rewrites and the chain are chosen on other seeds than those of "
+        "the figures. Not solved: below the copy threshold, LID unchanged. Costs are per image.",
         f"At least 90 % copies before, at least 90 % solved, reference captions unharmed: "
         f"{', '.join(good) if good else 'none'} ({len(good)}).",
         *_robustness_sentences(result),
         *_criteria_sentences(result, {row.treatment: row.label for row in rows}),
         *_left_out(result),
-        f"Rank correlation over {link.cells} cells between the rise of LID and the fall of the "
-        f"share of copies: {_interval(link.share)}; and the fall of similarity to the nearest: "
-        f"{_interval(link.similarity)}. Over the {by_prompt.cells} cells without {movers}, which "
-        f"change the image and not the prompt: {_interval(by_prompt.share)} and "
-        f"{_interval(by_prompt.similarity)}.",
+        f"Rank correlation over {plural(link.cells, 'cell')} between the rise of LID and the fall "
+        f"of the share of copies: {_interval(link.share)}; and the fall of similarity to the "
+        f"nearest: {_interval(link.similarity)}. Over the {plural(by_prompt.cells, 'cell')} "
+        f"without {movers}, which change the image and not the prompt: "
+        f"{_interval(by_prompt.share)} and {_interval(by_prompt.similarity)}.",
         markdown_table(
             (
                 "reference captions",
@@ -111,9 +113,9 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
             ),
             [_normal_cells(row) for row in normal.values()],
         ),
-        f"{len(result.normal)} captions of the test half ({_kinds(result.captions.normal)}), "
-        "which are not memorized. ± is half the interval of the unmitigated mean, what a change "
-        "is to be compared with.",
+        f"{plural(len(result.normal), 'caption')} of the test half "
+        f"({_kinds(result.captions.normal)}), which are not memorized. ± is half the interval of "
+        "the unmitigated mean, what a change is to be compared with.",
     ]
     left = attribution_rows(result)
     blocks += [
@@ -246,16 +248,18 @@ def _robustness_sentences(result: MitigationBenchmark) -> list[str]:
         ]
     texts = sum(len(record.robustness.paraphrases) for record in result.robustness)
     aimed = sum(record.robustness.target >= 0 for record in result.robustness)
+    control = sum(record.robustness.target >= 0 for record in result.control)
     return [
         f"Robustness over {len(result.robustness)} of the captions: the share of copies among "
-        f"images of {texts} paraphrases and of the captions themselves from {SEEDS} other seeds, "
-        f"and after an attack of {STEPS} steps on the embedding that the mitigated model is "
-        f"given, aimed at the training image ({aimed} captions have one; after Kowalczuk et al. "
-        "2026, arXiv 2507.16880). Each cell counts copies among images, with the interval of "
-        "their share over captions. The last column is the control: the same attack on "
-        f"{sum(record.robustness.target >= 0 for record in result.control)} reference captions of "
-        "which nothing is copied, aimed at the training image nearest to theirs. Robust: at most "
-        f"{ROBUST:.0%} copies in each way, after the attack beyond those of the control."
+        f"images of {plural(texts, 'paraphrase')} and of the captions themselves from {SEEDS} "
+        f"other seeds, and after an attack of {STEPS} steps on the embedding that the mitigated "
+        f"model is given, aimed at the training image ({plural(aimed, 'caption')} "
+        f"{agreeing(aimed, 'has', 'have')} one; after Kowalczuk et al. 2026, arXiv 2507.16880). "
+        "Each cell counts copies among images, with the interval of their share over captions. "
+        "The last column is the control: the same attack on "
+        f"{plural(control, 'reference caption')} of which nothing is copied, aimed at the "
+        f"training image nearest to theirs. Robust: at most {ROBUST:.0%} copies in each way, "
+        "after the attack beyond those of the control."
     ]
 
 
@@ -279,9 +283,11 @@ def _left_out(result: MitigationBenchmark) -> list[str]:
     """Say how many kept records were not used, where there are any."""
     if not result.left_out:
         return []
-    count = "1 record" if result.left_out == 1 else f"{result.left_out:,} records"
-    verb = "is" if result.left_out == 1 else "are"
-    return [f"{count} of another version of the code or another model {verb} left out."]
+    verb = agreeing(result.left_out, "is", "are")
+    return [
+        f"{plural(result.left_out, 'record')} of another version of the code or another model "
+        f"{verb} left out."
+    ]
 
 
 def _main_cells(row: BenchmarkRow, normal: NormalRow | None) -> list[str]:

@@ -11,6 +11,7 @@ import typer
 
 from mmh_core.cli.options import CalibrationFile, CaseFile, DeviceName
 from mmh_core.cli.output import check_places, followed, opened
+from mmh_core.counting import plural
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError
@@ -123,7 +124,7 @@ def verify_command(
         raise SystemExit(1)
     if kept is not None:
         added = add_seals(kept, reports)
-        typer.echo(f"{kept}: {added:,} {'seal' if added == 1 else 'seals'} added.")
+        typer.echo(f"{kept}: {plural(added, 'seal')} added.")
 
 
 def _verified(file: SqliteFile, queue: str, seals: list[str], runs: str) -> ChainReport:

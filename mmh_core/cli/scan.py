@@ -29,6 +29,7 @@ from mmh_core.cli.output import (
     opened,
     warn_not_whole,
 )
+from mmh_core.counting import agreeing, plural
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -155,10 +156,10 @@ def calibrate(
 def scan_summary(state: ScanState) -> str:
     """Return in words how a scan ended, with the first rows that were left out."""
     pace = f", {state.scored / state.seconds:.0f} prompts/s" if state.seconds > 0 else ""
-    counted = "1 prompt" if state.done == 1 else f"{state.done:,} prompts"
     lines = [
-        f"{counted} in {state.folder}: {state.flagged:,} flagged above {state.threshold:.3g}; "
-        f"{state.known:,} {('was' if state.known == 1 else 'were')} cached{pace}."
+        f"{plural(state.done, 'prompt')} in {state.folder}: {state.flagged:,} flagged above "
+        f"{state.threshold:.3g}; {state.known:,} {agreeing(state.known, 'was', 'were')} "
+        f"cached{pace}."
     ]
     lines += state.not_read()
     lines.append(state.detection_rate)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from mmh_core.counting import plural
 from mmh_core.formats.columns import MAX_COLUMNS, Table, TextColumn, is_usual
 from mmh_core.formats.export import FORMULA_STARTS
 from mmh_core.formats.texts import text_lines
@@ -78,7 +79,7 @@ _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 def _misfit(cells: int, columns: int, separators: str) -> str:
     """Return why a row with another number of cells than the header cannot be read."""
-    counted = f"it has {cells} cell{'' if cells == 1 else 's'} and the header {columns}"
+    counted = f"it has {plural(cells, 'cell')} and the header {columns}"
     if cells > columns:
         return f'{counted}: put text with {separators} in straight quotation marks (")'
     return (

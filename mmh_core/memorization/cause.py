@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 
+from mmh_core.counting import plural
 from mmh_core.memorization.hypothesis import margin, shown_lid, whole_percent
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics.intervals import Interval
@@ -217,8 +218,7 @@ def _stands(data: TrainingNeighborhood) -> str:
     times = "once" if data.copies == 1 else f"{data.copies:,} times"
     beside = ""
     if data.near_duplicates:
-        word = "near-duplicate" if data.near_duplicates == 1 else "near-duplicates"
-        beside = f", beside {data.near_duplicates:,} {word} of it"
+        beside = f", beside {plural(data.near_duplicates, 'near-duplicate')} of it"
     usual = ""
     if data.usual_copies > 1:
         usual = f" (training images usually stand there {data.usual_copies:g} times)"

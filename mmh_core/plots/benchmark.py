@@ -9,12 +9,13 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
+from mmh_core.counting import plural
 from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.plots import theme
 from mmh_core.statistics.agreement import reliability as reliability_bins
 from mmh_core.statistics.areas import area_under_curve, roc_points
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
-from mmh_core.studies.detection.figures import group_sides
+from mmh_core.studies.detection.figures import group_sides, plain_sides
 
 _LINES = (theme.ACCENT, theme.SECOND, "#8a7a3c", theme.TRUTH_LINE, "#d55e00")
 #: Fills of cells that carry white figures on a light and on a dark page: contrast 5 and more.
@@ -127,9 +128,8 @@ def _sides(run: BenchmarkRun, row: DetectorRow, group: str) -> tuple[Tensor, Ten
     for sides in group_sides(run) if group else ():
         if sides.group == group:
             return row.scores[sides.positive & read], row.scores[sides.negative & read]
-    memorized = torch.tensor([prompt.memorized for prompt in run.prompts])
-    plain = torch.tensor([prompt.counted for prompt in run.prompts]) & read
-    return row.scores[plain & memorized], row.scores[plain & ~memorized]
+    positive, negative = plain_sides(run)
+    return row.scores[positive & read], row.scores[negative & read]
 
 
 def _area(yes: Tensor, no: Tensor) -> float:
@@ -186,8 +186,8 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
     """Draw each prompt's mean conditional LID against LID_* of its caption."""
     has_true_lid = ~run.true_lid.isnan()
     figure = theme.base(
-        f"Model LID against the true LID of {int(has_true_lid.sum())} captions: memorized ones "
-        "lie near 0 whatever the true LID is.",
+        f"Model LID against the true LID of {plural(int(has_true_lid.sum()), 'caption')}: "
+        "memorized ones lie near 0 whatever the true LID is.",
         height=380,
     )
     looks = theme.looks([prompt.kind for prompt in run.prompts])
@@ -282,8 +282,8 @@ def reliability(confidence: Tensor, right: Tensor) -> go.Figure:
     bins, error = reliability_bins(confidence, right)
     count = sum(each.count for each in bins)
     figure = theme.base(
-        f"Share of right causes against their confidence, {count} answers in {len(bins)} groups; "
-        f"expected calibration error {error:.3f}.",
+        f"Share of right causes against their confidence, {plural(count, 'answer')} in "
+        f"{plural(len(bins), 'group')}; expected calibration error {error:.3f}.",
         height=330,
         legend=False,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from mmh_core.counting import plural
 from mmh_core.plots import theme
 from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
@@ -27,8 +28,8 @@ def group_areas(run: BenchmarkRun, row: DetectorRow, text: DetectorRow | None) -
         f"{theme.letters(each.group, 40)} ({each.memorized + each.reference})" for each in groups
     ]
     figure = theme.base(
-        f"Areas of {' and '.join(each.label for each in reversed(rows))} in {len(groups)} groups "
-        "of prompts.",
+        f"Areas of {' and '.join(each.label for each in reversed(rows))} in "
+        f"{plural(len(groups), 'group')} of prompts.",
         height=100 + 26 * len(groups),
     )
     for number, (each, counted) in enumerate(zip(rows, figures, strict=True)):
@@ -68,7 +69,7 @@ def fixed_thresholds(
     side = "memorized" if memorized else "reference"
     figure = theme.base(
         f"Share of {side} prompts above thresholds set to flag {share:.0%} of reference prompts, "
-        f"for {len(rates)} detectors.",
+        f"for {plural(len(rates), 'detector')}.",
         height=90 + 26 * len(rates),
         legend=False,
     )

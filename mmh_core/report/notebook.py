@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from markupsafe import Markup
 from torch import Tensor
 
+from mmh_core.counting import plural
 from mmh_core.memorization.hypothesis import VERDICTS, shown_lid
 from mmh_core.memorization.verdict import IMAGE_ROWS, POINT_ROWS
 from mmh_core.records import LidEstimate
@@ -157,7 +158,7 @@ def _images(run: ImageRun) -> View:
         _card(image, f"{image.prompt}, seed {image.seed}" if several else f"seed {image.seed}")
         for image in run.images[:MOST_CARDS]
     )
-    images = "1 image" if len(run.images) == 1 else f"{len(run.images):,} images"
+    images = plural(len(run.images), "image")
     searched = f"{run.searched:,} training images searched" if run.searched else "nothing searched"
     prompt = "" if several else f"“{run.config.prompts[0]}”: "
     return View(

@@ -6,9 +6,9 @@ import math
 import shlex
 from dataclasses import dataclass
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
-from mmh_core.report.summary import counted_noun
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import (
@@ -124,11 +124,11 @@ def summary_words(case: QueueCase) -> str:
     """
     total, who = len(case.items), len(case.progress)
     judged = [item for item in case.items if item.verdicts]
-    prompts = counted_noun(total, "prompt")
+    prompts = plural(total, "prompt")
     start = f"{prompts} of the model {case.queue.model} {_were(total)} put before "
     start += "a person." if who <= 1 else f"{who} reviewers."
     if case.damaged:
-        damaged = counted_noun(len(case.damaged), "more item")
+        damaged = plural(len(case.damaged), "more item")
         start += f" {damaged} cannot be read and is in no count."
     if not judged:
         return f"{start} Nobody has judged any of them yet, so nothing is decided."
@@ -148,7 +148,7 @@ def summary_words(case: QueueCase) -> str:
         if count:
             sentences.append(f"At {count:,} {words}{'' if words[0] == 'n' else ': listed below'}.")
     if open_still := total - len(judged):
-        sentences.append(f"{open_still:,} {'is' if open_still == 1 else 'are'} still open.")
+        sentences.append(f"{open_still:,} {agreeing(open_still, 'is', 'are')} still open.")
     sentences.append(
         "This speaks of these prompts, this model and the training images that were searched; "
         "it does not tell who owns an image, nor what other prompts would give."
@@ -161,7 +161,7 @@ def _copies_words(exact: int, template: int) -> str:
     if not copies:
         return "None of them was agreed to be a copy of a training image."
     return (
-        f"{copies:,} {('makes' if copies == 1 else 'make')} the model reproduce what it was "
+        f"{copies:,} {agreeing(copies, 'makes', 'make')} the model reproduce what it was "
         f"trained on: {exact:,} a whole image, {template:,} a layout. Anybody who enters the "
         "same prompt can get it."
     )
@@ -206,7 +206,7 @@ def agreement_words(case: QueueCase) -> str:
         return ""
     agreement = case.agreement
     kappa = "cannot be told" if math.isnan(agreement.kappa) else f"is {agreement.kappa:.2f}"
-    items = counted_noun(agreement.items, "item")
+    items = plural(agreement.items, "item")
     return (
         f"{case.pair[0]} and {case.pair[1]} both judged {items} and "
         f"gave the same verdict to {agreement.observed:.0%}; by chance it would be "
@@ -216,4 +216,4 @@ def agreement_words(case: QueueCase) -> str:
 
 
 def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
+    return agreeing(count, "was", "were")

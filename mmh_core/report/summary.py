@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.image_lid import ImageLid
@@ -95,10 +96,8 @@ def paragraph(run: ImageRun) -> str:
         return f"{model_label(run)} has generated no image in this run yet."
     requested = len(run.config.prompts) * len(run.config.seeds)
     of = "" if requested == total else f" of the {requested} requested"
-    prompts = counted_noun(len(run.config.prompts), "prompt")
-    sentences = [
-        f"{model_label(run)} generated {counted_noun(total, 'image')}{of} from {prompts}."
-    ]
+    prompts = plural(len(run.config.prompts), "prompt")
+    sentences = [f"{model_label(run)} generated {plural(total, 'image')}{of} from {prompts}."]
     unread = counts.get("not read yet", 0)
     if unread:
         sentences.append(f"{unread} of them {_is(unread)} not judged, since the run ended before.")
@@ -134,13 +133,13 @@ def _searched(run: ImageRun, counts: dict[str, int], judged: int) -> list[str]:
     copies, searched = exact + template, f"{run.searched:,} training images that were searched"
     parts = []
     if exact:
-        parts.append(f"{exact} {'repeats' if exact == 1 else 'each repeat'} a training image")
+        parts.append(f"{exact} {agreeing(exact, 'repeats', 'each repeat')} a training image")
     if template:
-        verb = "repeats" if template == 1 else "repeat"
+        verb = agreeing(template, "repeats", "repeat")
         parts.append(f"{template} {verb} the layout that several training images share")
     if copies:
         sentences = [
-            f"{copies} of {judged} {_is(copies)} {('a copy' if copies == 1 else 'copies')} of "
+            f"{copies} of {judged} {_is(copies)} {agreeing(copies, 'a copy', 'copies')} of "
             f"what the model was trained on: {' and '.join(parts)}. The model reproduces "
             "training data instead of making something new, and anybody who enters the same "
             "prompt can get it."
@@ -203,12 +202,7 @@ def _unsearched(counts: dict[str, int], judged: int) -> list[str]:
 
 
 def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def counted_noun(count: int, name: str) -> str:
-    """Return a count with its noun."""
-    return f"{count:,} {name}" + ("" if count == 1 else "s")
+    return agreeing(count, "is", "are")
 
 
 def image_summary(image: ImageResult) -> dict[str, Any]:

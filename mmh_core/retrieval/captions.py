@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.formats.columns import (
     FILE,
     PROMPT,
@@ -87,10 +88,9 @@ class FolderCaptions:
             return ""
         filled = len(self.texts) - len(self.empty)
         images = len(self.texts) + len(self.without_caption)
-        verb = "has" if filled == 1 else "have"
+        verb = agreeing(filled, "has", "have")
         source = f", from {self.source}" if self.source else ""
-        noun = "image" if images == 1 else "images"
-        text = f"{filled:,} of {images:,} {noun} {verb} a caption{source}."
+        text = f"{filled:,} of {plural(images, 'image')} {verb} a caption{source}."
         for names, singular, many in (
             (self.without_image, "row without an image", "rows without an image"),
             (self.without_caption, "image without a caption", "images without a caption"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.caption_match import captions_beside, matched
 from mmh_core.retrieval.captions import CaptionTable, FolderCaptions
@@ -114,7 +115,7 @@ def summary(index: FolderIndex) -> str:
         line += f" Not indexed: {by_kind(index.left_out)}."
     if index.outside:
         line += (
-            f" {index.outside:,} of the images {'lies' if index.outside == 1 else 'lie'} outside "
+            f" {index.outside:,} of the images {agreeing(index.outside, 'lies', 'lie')} outside "
             "the folder, behind links that no audit follows: copy the images in, or index the "
             "folder that they lie in."
         )
@@ -242,4 +243,4 @@ def _content(image: Tensor) -> bytes:
 def _counted(kind: str, count: int) -> str:
     """Return a number of files of a kind: the noun before "without" takes the plural."""
     noun, *rest = kind.split(" without ")
-    return " without ".join([f"{count:,} {noun}{'s' if count > 1 else ''}", *rest])
+    return " without ".join([plural(count, noun), *rest])

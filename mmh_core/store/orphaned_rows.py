@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mmh_core.counting import agreeing
 from mmh_core.installation import PROGRAM
 from mmh_core.store.sqlite_file import SqliteFile
 
@@ -39,10 +40,10 @@ class OrphanedRows:
         """Return what is worth knowing and proves nothing, "" for nothing."""
         sentences = []
         if self.removed:
-            were = "queue was" if self.removed == 1 else "queues were"
+            were = agreeing(self.removed, "queue was", "queues were")
             sentences.append(f"{self.removed:,} {were} removed before the newest one was made")
         if self.thumbnails:
-            are = "thumbnail is" if self.thumbnails == 1 else "thumbnails are"
+            are = agreeing(self.thumbnails, "thumbnail is", "thumbnails are")
             sentences.append(f"{self.thumbnails:,} {are} of no item")
         return "; ".join(sentences) + "." if sentences else ""
 

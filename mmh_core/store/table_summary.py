@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.formats.tables import MAX_ROWS
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
@@ -56,9 +57,9 @@ class TableSummary:
 
     def sentence(self) -> str:
         """Return the counts of the rows in one sentence."""
-        repeat = "repeats" if self.repeated == 1 else "repeat"
+        repeat = agreeing(self.repeated, "repeats", "repeat")
         return (
-            f"{self.name} has {_plural(self.rows, 'row')}: {_plural(self.prompts, 'prompt')} to "
+            f"{self.name} has {plural(self.rows, 'row')}: {plural(self.prompts, 'prompt')} to "
             f"read, {self.repeated:,} {repeat} an earlier row, {self.left_out:,} left out."
         )
 
@@ -126,7 +127,3 @@ def _own(opened: PromptTable, column: int) -> str:
 
 def _names(names: Sequence[str]) -> str:
     return ", ".join(repr(name[:40]) for name in names)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmh_core.counting import plural
 from mmh_core.formats.untrusted import quoted
 from mmh_core.store.queues import queue_number, read_queue
 from mmh_core.store.review_checks import checked_seal
@@ -247,7 +248,7 @@ def _with_kept(report: ChainReport, check: ChainCheck, kept: str) -> ChainReport
         report,
         kept_row=row,
         message=f"{report.message} The seal that was kept stood at row {row:,}: nothing up to it "
-        f"was changed, and {since:,} {'row' if since == 1 else 'rows'} came after.",
+        f"was changed, and {plural(since, 'row')} came after.",
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mmh_core.counting import agreeing
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.files import folder_lock
@@ -226,7 +227,7 @@ def _check_older_version(folder: Path) -> None:
     if older and not (folder / FILE).exists():
         raise MMHError(
             f"{folder} holds a calibration of an earlier version in {', '.join(older)}, which is "
-            f"not read any more: remove {'it' if len(older) == 1 else 'them'}. "
+            f"not read any more: remove {agreeing(len(older), 'it', 'them')}. "
             f"{_remedy(folder / FILE)}"
         )
 

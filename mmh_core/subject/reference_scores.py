@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmh_core.counting import plural
 from mmh_core.records import MMHError
 from mmh_core.statistics.intervals import share_interval
 
@@ -49,7 +50,7 @@ def threshold_words(share: float, count: int) -> str:
     """
     above = int(share * count)
     where = (
-        f"exceeded by {above} of the {count:,} reference prompts"
+        f"exceeded by {above:,} of the {plural(count, 'reference prompt')}"
         if above
         else f"above all {count:,} reference prompts"
     )

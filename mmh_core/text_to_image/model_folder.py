@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmh_core.counting import plural
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model_names import INDEX, cached
 
@@ -72,9 +73,9 @@ class ModelListing:
             names = [entry.name for entry in self.left_out if entry.noun == noun]
             listed = ", ".join(names[:_SHOWN]) + (", ..." if count > _SHOWN else "")
             step = f"; {_STEPS[noun]}" if noun in _STEPS else ""
-            parts.append(f"{count} {noun if count == 1 else _plural(noun)} ({listed}{step})")
+            parts.append(f"{plural(count, noun, _plural(noun))} ({listed}{step})")
         if self.others:
-            parts.append(f"{self.others} other file{'s' if self.others > 1 else ''}")
+            parts.append(plural(self.others, "other file"))
         if self.unseen:
             parts.append(f"whatever comes after the first {_MOST:,} entries")
         if not parts and self.models:
@@ -92,8 +93,8 @@ def _plural(noun: str) -> str:
     first, to, target = first.partition(" to ")
     first, that, clause = first.partition(" that ")
     last = first.split(maxsplit=1)[0] if without else first
-    plural = f"{first[:-1]}ies" if last.endswith("y") else f"{first}s"
-    return plural + that + clause + to + target + without + tail + of + rest
+    many = f"{first[:-1]}ies" if last.endswith("y") else f"{first}s"
+    return many + that + clause + to + target + without + tail + of + rest
 
 
 def list_models(root: Path) -> ModelListing:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmh_core.counting import plural
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, TOKENIZING, tokens_of
 
@@ -79,7 +80,7 @@ def partly_read_lines(
     lines = [f"“{_short(prompt)}”: {reading.words()}" for prompt, reading in readings[:most]]
     if len(readings) > most:
         left = len(readings) - most
-        lines.append(f"{left:,} more prompt{' is' if left == 1 else 's are'} not read whole.")
+        lines.append(f"{plural(left, 'more prompt is', 'more prompts are')} not read whole.")
     return lines
 
 

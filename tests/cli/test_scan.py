@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from mmh_core.cli.app import main
-from mmh_core.cli.benchmark import cause_table, detector_table, score_table, throughput_line
+from mmh_core.cli.score import score_table
 from mmh_core.memorization.cause_calibration import CauseCalibration
+from mmh_core.report.detection_tables import detector_table
+from mmh_core.report.response_tables import cause_table
 from mmh_core.store.shards import read_rows
 from mmh_core.studies.detection.scores import DetectorScores
 from mmh_core.studies.detection.throughput import Throughput
@@ -70,7 +72,7 @@ def test_too_few_normal_prompts_do_not_calibrate(
 
 def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> None:
     run = made_up()
-    lines = detector_table(run).splitlines()
+    lines = detector_table(run).markdown().splitlines()
     assert lines[0].startswith("| detector | NFE | AUC | TPR at 1 % FPR | AUC duplicate |")
     best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
     assert lines[2].startswith(f"| {best.label} | 4 | {best.all.auc:.3f} (")
@@ -78,13 +80,13 @@ def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> N
     assert "Early scan: at a threshold of" in lines[-2] and "test half it flags" in lines[-2]
     assert "95 % intervals over prompts" in lines[-3] and "before the folds" in lines[-1]
     assert "AUC of 0.900, by five-fold cross-validation" in lines[-1]
-    causes = cause_table(run).splitlines()
+    causes = cause_table(run).markdown().splitlines()
     assert causes[2] == "| OD-Mem | 2 | 1 | 0 |" and causes[3] == "| DD-Mem | 0 | 1 | 0 |"
     assert "0.833 (0.500 to 1.000)" in causes[-1] and "calibration error" not in causes[-1]
     assert run.cause is not None
     confidence = torch.tensor([0.9, 0.8, 0.6, 0.7])
     one = replace(run.cause, true=("both",) * 4, said=("both",) * 4, confidence=confidence)
-    lines = cause_table(replace(run, cause=one)).splitlines()
+    lines = cause_table(replace(run, cause=one)).markdown().splitlines()
     assert lines[:3] == [
         "| true cause | predicted both | predicted not identifiable |",
         "|---|---|---|",
@@ -92,7 +94,7 @@ def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> N
     ]
     assert "Only one cause occurs here" in lines[-1]
     assert "Expected calibration error of the confidence 0.250." in lines[-1]
-    assert "not identifiable" in cause_table(replace(run, cause=None))
+    assert "not identifiable" in cause_table(replace(run, cause=None)).markdown()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
 
 
 def test_the_pace_is_told_in_words() -> None:
-    line = throughput_line(Throughput(21.0, 0.36, 58.3))
+    line = Throughput(21.0, 0.36, 58.3).words()
     assert "21 prompts a second" in line and "0.36: 58 times as many" in line
 
 

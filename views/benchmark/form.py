@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from mmh_core.counting import plural
 from mmh_core.formats.tables import SUFFIXES
 from mmh_core.records import MMHError
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
@@ -36,7 +37,7 @@ def sidebar() -> None:
     model = _model()
     prompts, summary = benchmark_session.labelled(table.getvalue(), table.name)
     st.text(summary.sentence())
-    needed = f"{len(prompts):,} different prompts"
+    needed = plural(len(prompts), "different prompt")
     if model == model_session.POCKET:
         minutes = max(1, round(len(prompts) * _SECONDS_A_PROMPT / 60))
         needed += f", roughly {minutes} min on two cores."

@@ -13,7 +13,6 @@ from mmh_core.plots import benchmark as plots
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 from mmh_core.studies.detection.figures import RowFigures
 from mmh_core.studies.detection.findings import best_row, findings
-from mmh_core.studies.detection.published import PUBLISHED, SETTING
 from views.benchmark import pictures, state, tables
 from views.benchmark import session as benchmark_session
 from views.benchmark.threshold import threshold
@@ -57,7 +56,7 @@ def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     tables.figures(run, figures)
     tables.networks(run)
     _combined(run)
-    _published()
+    tables.published(run)
     _limits(run)
 
 
@@ -75,9 +74,10 @@ def _answer(run: BenchmarkRun) -> None:
     best = best_row(run.of_model)
     counted = best.all
     st.caption(
-        f"{run.model}, {counted.positives} memorized and {counted.negatives} reference prompts "
-        f"that nothing was fitted on, {len(run.seeds)} seeds each, {run.sampling.steps} steps, "
-        f"guidance {run.sampling.guidance:g}."
+        f"{run.model}, {counted.positives} memorized and "
+        f"{words.plural(counted.negatives, 'reference prompt')} that nothing was fitted on, "
+        f"{words.plural(len(run.seeds), 'seed')} each, "
+        f"{words.plural(run.sampling.steps, 'step')}, guidance {run.sampling.guidance:g}."
     )
     columns = st.columns(4)
     _measured(columns[0], "Best detector (AUC)", best)
@@ -240,34 +240,9 @@ def _limits(run: BenchmarkRun) -> None:
         st.markdown(
             "- The labels describe the data, not what the model does: a duplicated caption counts "
             "as memorized even where the model failed to learn it. The truth by image stands in "
-            f"a table of its own.\n- One percent of {count} reference prompts is {strict}: read "
-            "the strict rate with its interval.\n- Prompts of one subject resemble one another, "
-            "which the intervals over prompts do not take into account."
-        )
-
-
-def _published() -> None:
-    """Show the table; nothing in it was measured by this project."""
-    with st.expander("Published figures on Stable Diffusion 1.4", icon=":material/menu_book:"):
-        layout.heading(
-            "Not measured here",
-            f"{SETTING}, as their authors report them. Evaluation "
-            "protocols differ more than methods do, so these are for orientation and not for "
-            "comparison with the figures above.",
-        )
-        st.dataframe(
-            [
-                {
-                    "Detector": figure.label,
-                    "AUC": f"{figure.auc:g}",
-                    "TPR at 1 % FPR": "-" if figure.tpr is None else f"{figure.tpr:g}",
-                    "Seeds": figure.seeds,
-                    "Source": figure.source,
-                }
-                for figure in PUBLISHED
-            ],
-            hide_index=True,
-            height="content",
+            f"a table of its own.\n- One percent of {words.plural(count, 'reference prompt')} is "
+            f"{strict}: read the strict rate with its interval.\n- Prompts of one subject "
+            "resemble one another, which the intervals over prompts do not take into account."
         )
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import streamlit as st
 
+from mmh_core.counting import plural
 from mmh_core.formats.tables import SUFFIXES
 from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
@@ -84,7 +85,7 @@ def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
     model_session.source_of(model)
     return jobs().runner.submit(
         BENCHMARK_JOB,
-        f"{len(prompts):,} labeled prompts, {model[:40]}",
+        f"{plural(len(prompts), 'labeled prompt')}, {model[:40]}",
         lambda: _study(prompts, model),
         device=model_session.device(),
         finish=_keep,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from mmh_core.counting import plural
 from mmh_core.installation import assets
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore
@@ -50,9 +51,9 @@ def device_words() -> str:
     cards = Path("/proc/driver/nvidia/gpus")
     count = len(list(cards.iterdir())) if cards.is_dir() else 0
     if count and not version("torch").endswith("+cpu"):
-        return f"{count} NVIDIA GPU" + ("" if count == 1 else "s")
+        return plural(count, "NVIDIA GPU")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU, {cores} core" + ("" if cores == 1 else "s")
+    return f"CPU, {plural(cores or 1, 'core')}"
 
 
 def last_jobs(limit: int = 6) -> list[JobRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from mmh_core.counting import agreeing
 from mmh_core.records import MMHError
 from mmh_core.store.kept_scans import ScanAbout
 from mmh_core.studies.review.scan import ScanState
@@ -121,7 +122,7 @@ def left_out_rows(table: UploadedTable) -> None:
         tuple((problem.row, problem.message) for problem in summary.problems), summary.left_out
     )
     if summary.repeated:
-        verb = "repeats" if summary.repeated == 1 else "repeat"
+        verb = agreeing(summary.repeated, "repeats", "repeat")
         with st.expander(f"{words.plural(summary.repeated, 'row')} {verb} an earlier one"):
             st.text("\n".join(summary.repeated_lines()[:_MOST_PROBLEMS]))
             if summary.repeated > _MOST_PROBLEMS:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import streamlit as st
 
+from mmh_core.counting import plural
 from mmh_core.store.job_record import JobRecord
 from views import session
 from views.kept_runs import JobView
@@ -75,7 +76,7 @@ def _status(record: JobRecord, starting: str) -> str:
     """Return in words what a job is doing."""
     if record.state == "queued":
         ahead = record.position or 1
-        return f"waiting, {ahead} {'job' if ahead == 1 else 'jobs'} ahead"
+        return f"waiting, {plural(ahead, 'job')} ahead"
     if st.session_state.get(_STOPPING) == record.id:
         step = f" ({record.message.lower()})" if record.message else ""
         return f"stopping after this step{step}"

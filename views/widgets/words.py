@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mmh_core.counting import plural as plural
+
 #: Explanations of the terms that a newcomer meets, for tooltips.
 LID = (
     "Local intrinsic dimension: the number of directions in which a point can move and stay on "
@@ -49,8 +51,3 @@ def percent(share: float) -> str:
     if math.isnan(share):
         return "n/a"
     return f"{share:.1%}" if 0 < share < 0.0995 else f"{share:.0%}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.scripts.figures import BARS, figure, holds, listed, magnitude, percent, read
+from mmh_core.counting import plural
 from mmh_core.subject.calibration import calibration_beside
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets" / "pocket-sd"
@@ -37,8 +38,8 @@ def trained_networks(data: Path) -> str:
     points = listed([str(case[0]["queries"]) for case in cases])
     return (
         "Mean absolute error of LID at held-out points, the noise scale chosen without the truth: "
-        f"the mean over {len(cases[0])} networks with data of their own, the least and the "
-        "largest of them, and in brackets the mean concordance (Harrell's C). The points are "
+        f"the mean over {plural(len(cases[0]), 'network')} with data of their own, the least and "
+        "the largest of them, and in brackets the mean concordance (Harrell's C). The points are "
         f"{points}; bars for the best estimator of the model: {bars}."
     )
 

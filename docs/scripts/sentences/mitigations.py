@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.scripts.figures import BARS, PERCENT, figure, listed, percent, read
+from mmh_core.counting import plural
 from mmh_core.studies.mitigation.benchmark import ENOUGH
 from mmh_core.studies.mitigation.benchmark_rows import FROM, SOLVED
 
@@ -16,12 +17,13 @@ def counted(data: Path) -> str:
     test, chosen = found["captions"]["test"], found["captions"]["calibration"]
     kinds = listed(sorted({one["kind"] for one in test}))
     return (
-        f"{len(test)} memorized captions of the test half ({kinds}), {len(found['seeds'])} seeds "
+        f"{plural(len(test), 'memorized caption')} of the test half ({kinds}), "
+        f"{plural(len(found['seeds']), 'seed')} "
         f"each, {found['steps']} steps, guidance {found['guidance']:g}; {PERCENT} intervals by "
         "bootstrap over captions. Each strength is the smallest that left at most "
-        f"{percent(ENOUGH)} of the images a copy or not solved on {len(chosen)} captions of the "
-        "other half, else the strongest. **Solved**: no copy by the search, LID risen beyond its "
-        "error, alignment at least nine tenths of that without mitigation, the kind of "
+        f"{percent(ENOUGH)} of the images a copy or not solved on "
+        f"{plural(len(chosen), 'caption')} of the other half, else the strongest. **Solved**: no "
+        "copy by the search, LID risen beyond its error, alignment at least nine tenths of that without mitigation, the kind of "
         "image asked for. **Not solved**: moved off the threshold of the search, LID unchanged. "
         "Costs are for each image. Each mitigation is explained in the "
         "[reference](../reference/mitigations.md).\n\n"
@@ -50,9 +52,9 @@ def outcome(data: Path) -> str:
     failed, harmed = failures(found), _harmed(found)
     passing = [_code(row) for row in rows if row["meets"]]
     head = (
-        f"**{len(passing)}** of {len(rows)} mitigations pass: {listed(passing)}."
+        f"**{len(passing)}** of {plural(len(rows), 'mitigation')} pass: {listed(passing)}."
         if passing
-        else f"**None** of {len(rows)} mitigations passes."
+        else f"**None** of {plural(len(rows), 'mitigation')} passes."
     )
     nearest = sorted(rows, key=lambda row: -_solved(row))[:_NEAREST]
     names = [
@@ -176,8 +178,9 @@ def token_attribution(data: Path) -> str:
         if better
         else "No attribution beats random choice here: no interval lies below it."
     )
+    captions = plural(len(found["captions"]["test"]), "caption")
     return (
-        f"Two tokens dropped from each of {len(found['captions']['test'])} captions that are "
+        f"Two tokens dropped from each of {captions} that are "
         f"copied; proper names may be among them. {verdict}"
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mmh_core.counting import plural
 from mmh_core.memorization.cause import DATA
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.build import Models, assemble
@@ -217,7 +218,7 @@ def _near(row: Mapping[Hashable, object]) -> str:
 def _dose(row: Mapping[Hashable, object]) -> str:
     """Return the dose of a caption in words, "" for one that is not duplicated."""
     if row["role"] == "exact":
-        return "1 exact copy" if row["copies"] == 1 else f"{row['copies']} exact copies"
+        return plural(_copies(row) or 0, "exact copy")
     if row["role"] == "near":
         return f"{row['copies']} near-duplicates by {row['transform']}"
     return ""

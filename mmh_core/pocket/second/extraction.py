@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from mmh_core.counting import plural
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.doses import COPIES, IMAGES
 from mmh_core.statistics.intervals import mean_share_interval, percentile_interval
@@ -92,7 +93,7 @@ def rate_row(figure: str, rates: pd.DataFrame) -> Row:
 
 
 def _copies(copies: int) -> str:
-    return f"{copies} cop{'y' if copies == 1 else 'ies'}"
+    return plural(copies, "copy")
 
 
 def _barred(row: Row, bar: float, bound: Literal["least", "most", "none"], complete: bool) -> Row:

@@ -94,16 +94,15 @@ def realized(
     run: BenchmarkRun, row: DetectorRow, shares: Sequence[float] = SHARES
 ) -> tuple[RealizedRates, ...]:
     """Return the rates on the test half at thresholds of the calibration half."""
-    counted = torch.tensor([prompt.counted for prompt in run.prompts])
-    memorized = _memorized(run)
+    positive, negative = plain_sides(run)
     thresholds = [threshold_among(row.normal, share) for share in shares]
     return tuple(
         RealizedRates(
             share,
             threshold,
             len(row.normal),
-            _rate(row.scores[counted & ~memorized], threshold),
-            _rate(row.scores[counted & memorized], threshold),
+            _rate(row.scores[negative], threshold),
+            _rate(row.scores[positive], threshold),
         )
         for share, threshold in zip(shares, thresholds, strict=True)
     )
@@ -125,6 +124,13 @@ class GroupSides:
     against: str
 
 
+def plain_sides(run: BenchmarkRun) -> tuple[Tensor, Tensor]:
+    """Return the memorized and the reference prompts (P,) bool that count in areas and rates."""
+    counted = torch.tensor([prompt.counted for prompt in run.prompts])
+    memorized = _memorized(run)
+    return counted & memorized, counted & ~memorized
+
+
 def group_sides(run: BenchmarkRun) -> tuple[GroupSides, ...]:
     """Return every group of the test prompts in the order of the list.
 
@@ -133,7 +139,7 @@ def group_sides(run: BenchmarkRun) -> tuple[GroupSides, ...]:
     """
     names = [prompt.group or prompt.kind for prompt in run.prompts]
     memorized = _memorized(run)
-    counted = torch.tensor([prompt.counted for prompt in run.prompts])
+    every_positive, every_negative = plain_sides(run)
     labelled = torch.tensor([not prompt.aside for prompt in run.prompts])
     sides = []
     for name in dict.fromkeys(names):
@@ -143,9 +149,9 @@ def group_sides(run: BenchmarkRun) -> tuple[GroupSides, ...]:
         yes, no, against = inside & memorized, inside & ~memorized, "within the group"
         positive, negative = yes, no
         if not bool(no.any()):
-            negative, against = counted & ~memorized, "all reference prompts"
+            negative, against = every_negative, "all reference prompts"
         elif not bool(yes.any()):
-            positive, against = counted & memorized, "all memorized prompts"
+            positive, against = every_positive, "all memorized prompts"
         sides.append(GroupSides(name, yes, no, positive, negative, against))
     return tuple(sides)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmh_core.counting import plural
 from mmh_core.installation import PROGRAM
 from mmh_core.statistics.areas import STRICT
 from mmh_core.statistics.intervals import Interval
@@ -11,6 +12,7 @@ from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.doses import EXACT, EXTRACTION, LID, DoseCurve
 from mmh_core.studies.detection.figures import FactFigures, Rate, RowFigures, realized
 
+_COPIES = ("copy of a training image", "copies of training images")
 #: A share that counts as most.
 _HALF = 0.5
 
@@ -42,10 +44,11 @@ def _areas(run: BenchmarkRun, best: DetectorRow) -> str:
     counted = best.all
     area = counted.area
     sentence = (
-        f"Of {len(run.of_model)} detectors, {best.label} has the largest area under the ROC curve "
-        f"(AUC) on the {counted.positives} memorized and {counted.negatives} reference prompts of "
-        f"the test half, {_with_interval(area)}{_equal(run, best)}{_spread(run, best)}, chosen "
-        "on these very prompts and so optimistic"
+        f"Of {plural(len(run.of_model), 'detector')}, {best.label} has the largest area under the "
+        f"ROC curve (AUC) on the {counted.positives} memorized and "
+        f"{plural(counted.negatives, 'reference prompt')} of the test half, "
+        f"{_with_interval(area)}{_equal(run, best)}{_spread(run, best)}, chosen on these very "
+        "prompts and so optimistic"
     )
     if not run.text:
         return f"{sentence}; text alone was not measured, so how much the words give away is open."
@@ -61,7 +64,7 @@ def _equal(run: BenchmarkRun, best: DetectorRow) -> str:
     others = sum(row.all.auc == best.all.auc for row in run.of_model) - 1
     if not others:
         return ""
-    return f", as {others} other{'s have' if others > 1 else ' has'}"
+    return f", as {plural(others, 'other has', 'others have')}"
 
 
 def _spread(run: BenchmarkRun, best: DetectorRow) -> str:
@@ -69,7 +72,7 @@ def _spread(run: BenchmarkRun, best: DetectorRow) -> str:
     for row in () if run.networks is None else run.networks.rows:
         if row.name == best.name:
             ends = f"{row.lowest:.3f} to {row.highest:.3f}"
-            return f", over {row.networks} networks {ends}"
+            return f", over {plural(row.networks, 'network')} {ends}"
     return ""
 
 
@@ -85,9 +88,10 @@ def _compared(area: Interval, text: Interval) -> str:
 def _thresholds(run: BenchmarkRun, best: DetectorRow) -> str:
     (rates,) = realized(run, best, (STRICT,))
     return (
-        f"At a threshold set beforehand on {rates.reference} reference prompts of the calibration "
-        f"half, to flag at most {_percent(rates.share)}, it flags {_counted(rates.false)} "
-        f"reference prompts of the test half and {_counted(rates.true)} memorized ones."
+        f"At a threshold set beforehand on {plural(rates.reference, 'reference prompt')} of the "
+        f"calibration half, to flag at most {_percent(rates.share)}, it flags "
+        f"{_counted(rates.false)} reference prompts of the test half and {_counted(rates.true)} "
+        "memorized ones."
     )
 
 
@@ -105,15 +109,19 @@ def _facts(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
         )
     fact, label = max(within, key=lambda pair: _area(pair[0]))
     if _area(fact) < 0:
-        kept = "copies" if fact.copies else "no copies"
+        images, what = fact.copies + fact.others, "copies" if fact.copies else "no copies"
+        every = f"all {images:,} images are {what}"
+        if images == 1:
+            every = f"the one image is {'a copy' if fact.copies else 'no copy'}"
         return (
-            f"Within memorized captions all {fact.copies + fact.others} images are {kept}, so "
+            f"Within memorized captions {every}, so "
             "whether a detector tells a copy from another image cannot be judged here."
         )
     return (
-        f"Within memorized captions ({fact.copies} copies of training images, {fact.others} other "
-        f"images, {fact.captions} captions), where a detector has to tell images and not prompts, "
-        f"the largest area is {_with_interval(fact.area)}, of {label}, chosen likewise."
+        f"Within memorized captions ({plural(fact.copies, *_COPIES)}, "
+        f"{plural(fact.others, 'other image')}, {plural(fact.captions, 'caption')}), where a "
+        "detector has to tell images and not prompts, the largest area is "
+        f"{_with_interval(fact.area)}, of {label}, chosen likewise."
     )
 
 
@@ -134,8 +142,8 @@ def _doses(run: BenchmarkRun) -> str:
     sentence = (
         f"The extraction rate, the share of images that are copies, is "
         f"{_share(first.response)} with {_copies(first.copies)} in the training set "
-        f"({first.prompts} captions) and {_share(last.response)} with {last.copies} "
-        f"({last.prompts} captions)"
+        f"({plural(first.prompts, 'caption')}) and {_share(last.response)} with {last.copies:,} "
+        f"({plural(last.prompts, 'caption')})"
     )
     return sentence + _middle(curve) + _lids(curves.get(LID))
 
@@ -163,30 +171,32 @@ def _cause(run: BenchmarkRun) -> str:
     accuracy = _with_interval(Interval(cause.accuracy, cause.low, cause.high))
     only = ", though only one cause occurs" if len(set(cause.true)) == 1 else ""
     return (
-        f"of {len(cause.prompts)} copied captions of known cause, the cause is right with a "
-        f"balanced accuracy of {accuracy}{only}"
+        f"of {plural(len(cause.prompts), 'copied caption')} of known cause, the cause is right "
+        f"with a balanced accuracy of {accuracy}{only}"
     )
 
 
 def _limits(run: BenchmarkRun) -> str:
     count = 1 if run.networks is None else len(run.networks.sha256)
-    networks = "one network" if count == 1 else f"{count} networks"
-    made = "an invented data set whose truth is known" if _invented(run) else "one list of prompts"
+    networks = "one network" if count == 1 else plural(count, "network")
+    made = (
+        "an invented data set whose truth is known" if is_invented(run) else "one list of prompts"
+    )
     return (
-        f"All this is of {networks} ({run.model}, {run.sampling.words}, {len(run.seeds)} seeds) "
-        f"on {made}: it shows how the methods compare there, and not which ranks first, where "
-        "its threshold lies or how often it errs on a real checkpoint, which "
-        f"{PROGRAM} benchmark --model NAME --prompts TABLE measures."
+        f"All this is of {networks} ({run.model}, {run.sampling.words}, "
+        f"{plural(len(run.seeds), 'seed')}) on {made}: it shows how the methods compare there, "
+        "and not which ranks first, where its threshold lies or how often it errs on a real "
+        f"checkpoint, which {PROGRAM} benchmark --model NAME --prompts TABLE measures."
     )
 
 
-def _invented(run: BenchmarkRun) -> bool:
+def is_invented(run: BenchmarkRun) -> bool:
     """Return whether the true LID of a caption is known, which only a made world tells."""
     return bool(run.true_lid.isfinite().any())
 
 
 def _copies(count: int) -> str:
-    return "1 copy" if count == 1 else f"{count} copies" if count else "no copy"
+    return plural(count, "copy") if count else "no copy"
 
 
 def _percent(share: float) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.formats.plain_records import plain_record
 from mmh_core.formats.untrusted import parse_json
 from mmh_core.records import MMHError
@@ -33,12 +34,13 @@ class NetworkRun:
 def read_network(path: Path) -> NetworkRun:
     """Return the run in a file that `benchmark --json` wrote. Errors: MMHError naming it.
 
-    What an older version did not measure is unknown in the run.
+    What an older version did not measure is unknown in the run. Detectors have the labels
+    of today.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError("it is too large")
-        run = plain_record(BenchmarkRun, parse_json(path.read_bytes()))
+        run = _labelled(plain_record(BenchmarkRun, parse_json(path.read_bytes())))
         _check_lengths(run)
         return NetworkRun(path.name, run)
     except FileNotFoundError:
@@ -48,6 +50,15 @@ def read_network(path: Path) -> NetworkRun:
             f"{path.name} holds no benchmark of this version: run benchmark --json again and name "
             "the file that it writes."
         ) from error
+
+
+def _labelled(run: BenchmarkRun) -> BenchmarkRun:
+    """Return a run whose detectors have the labels of the catalogue, where they are in it."""
+    rows = tuple(
+        replace(row, label=DETECTORS[row.name].label) if row.name in DETECTORS else row
+        for row in run.detectors
+    )
+    return replace(run, detectors=rows)
 
 
 def _check_lengths(run: BenchmarkRun) -> None:

@@ -35,6 +35,14 @@ class Throughput:
     published: float
     times: float
 
+    def words(self) -> str:
+        """Return in a sentence how the early scan compares with the published way."""
+        return (
+            f"The early scan scores {self.early:.3g} prompts a second with {len(SEEDS)} seeds, "
+            f"the published way ({PUBLISHED_STEPS} steps with guidance, {len(SEEDS)} images) "
+            f"{self.published:.3g}: {self.times:.0f} times as many, in turns on this machine."
+        )
+
 
 def throughput(model: TextToImage, prompts: Sequence[str]) -> Iterator[Progress[Throughput]]:
     """Return the pace of the early scan on one batch of prompts, of the published way on two."""

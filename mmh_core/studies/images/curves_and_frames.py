@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import torch
 
+from mmh_core.counting import plural
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.generation import GeneratedPart, pixels_of
@@ -96,7 +97,7 @@ def add_estimator(
         failed = failure
     if failed is not None:
         what = f"{ESTIMATORS[name].label} could not be estimated for "
-        run = lacking(run, f"{what}{counted(len(run.images) - len(lids))}", failed)
+        run = lacking(run, f"{what}{plural(len(run.images) - len(lids), 'image')}", failed)
     images = tuple(
         replace(
             one, lids=(*one.lids, lids[i] if i < len(lids) else failed_lid(name, run.log_delta))
@@ -125,10 +126,6 @@ def add_frames(
 def failed_lid(name: str, log_delta: float) -> ImageLid:
     """Return the LID of an estimator that failed: NaN in all figures."""
     return ImageLid(name, ESTIMATORS[name].label, log_delta, *(math.nan,) * 5, nfe=0.0)
-
-
-def counted(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def since(start: float, before: float) -> float:

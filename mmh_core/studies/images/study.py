@@ -13,13 +13,13 @@ from itertools import zip_longest
 
 import torch
 
+from mmh_core.counting import plural
 from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from mmh_core.formats.texts import check_text
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.curves_and_frames import (
     FAILURES,
     add_curves_and_frames,
-    counted,
     lacking,
     since,
 )
@@ -205,7 +205,9 @@ def _evaluate_part(
     except FAILURES as failure:
         failed = failure
     if failed is not None:
-        run = lacking(run, f"LID of {counted(count - len(lids))} could not be estimated", failed)
+        run = lacking(
+            run, f"LID of {plural(count - len(lids), 'image')} could not be estimated", failed
+        )
     cuts = [run.cut[run.config.prompts.index(one.prompt)] for one in added]
     judged = tuple(basis.judged(one, lid, cut) for one, lid, cut in zip_longest(added, lids, cuts))
     yield (
@@ -226,7 +228,7 @@ def _searched(run: ImageRun, count: int, training_set: TrainingSet | None) -> Im
     try:
         near = find_copies(training_set, image_batch(added))
     except FAILURES as failure:
-        return lacking(run, f"Copies of {counted(count)} could not be searched", failure)
+        return lacking(run, f"Copies of {plural(count, 'image')} could not be searched", failure)
     added = tuple(
         replace(one, copy=copy, neighbors=neighbors)
         for one, (copy, neighbors) in zip(added, near, strict=True)

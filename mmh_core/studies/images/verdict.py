@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
+from mmh_core.counting import plural
 from mmh_core.memorization.cause import Cause, ModelLids
 from mmh_core.memorization.cause_calibration import judged_cause
 from mmh_core.memorization.hypothesis import shown_lid, whole_percent
@@ -214,6 +215,5 @@ def _place(lid: ImageLid) -> str:
 
 
 def _reference_images(lid: ImageLid) -> str:
-    images = "reference image" if lid.reference_images == 1 else "reference images"
-    prompts = "prompt" if lid.reference_prompts == 1 else "prompts"
-    return f"{lid.reference_images or 0:,} {images} of {lid.reference_prompts or 0:,} {prompts}"
+    images = plural(lid.reference_images or 0, "reference image")
+    return f"{images} of {plural(lid.reference_prompts or 0, 'prompt')}"

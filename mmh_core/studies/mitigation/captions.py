@@ -7,6 +7,7 @@ from itertools import chain as joined
 from itertools import zip_longest
 from pathlib import Path
 
+from mmh_core.counting import plural
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.studies.mitigation.benchmark_run import Caption, Captions
@@ -53,8 +54,8 @@ def chosen_captions(
         raise MMHError(
             "The benchmark needs memorized captions in both halves and reference captions in the "
             f"test half; there are {len(captions.calibration)} to calibrate, "
-            f"{len(captions.test)} to test and {len(captions.normal)} reference captions: add "
-            "prompts to the list."
+            f"{len(captions.test)} to test and "
+            f"{plural(len(captions.normal), 'reference caption')}: add prompts to the list."
         )
     return captions
 

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmh_core.counting import plural
 from mmh_core.installation import code_version
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import save_record
@@ -286,7 +287,7 @@ def _silent(score: Value) -> bool:
 
 
 def _prompts(count: int) -> str:
-    return "1 prompt is" if count == 1 else f"{count:,} prompts are"
+    return plural(count, "prompt is", "prompts are")
 
 
 def _chunks(rows: tuple[PromptRow, ...]) -> Iterator[list[PromptRow]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmh_core.cli.benchmark_tables import dose_table
 from mmh_core.cli.output import write_json
 from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.report.response_tables import dose_table
 from mmh_core.statistics.intervals import mean_share_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
 from mmh_core.studies.detection.counted_rows import separated_row
@@ -92,14 +92,14 @@ def test_what_was_not_measured_has_no_curve(values: torch.Tensor | None) -> None
     run = dosed()
     if values is None:
         run = replace(run, prompts=tuple(replace(one, copies=None) for one in run.prompts))
-        assert run.doses == () and "not measured" in dose_table(run)
+        assert run.doses == () and "not measured" in dose_table(run).markdown()
     else:
         run = replace(run, copied=values)
         assert {curve.measure for curve in run.doses} == {LID, GUIDANCE}
 
 
 def test_the_table_has_a_row_for_each_dose() -> None:
-    lines = dose_table(dosed()).splitlines()
+    lines = dose_table(dosed()).markdown().splitlines()
     assert (
         lines[0] == "| repeated as | copies k | prompts | extraction rate | LID | guidance norm |"
     )

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mmh_core.cli.benchmark_tables import fact_table, group_table, rate_table
 from mmh_core.records import PARAPHRASE, LabelledPrompt, MMHError, Split
+from mmh_core.report.detection_tables import fact_table, group_table, rate_table
 from mmh_core.statistics.areas import area_under_curve, clustered_area_interval
 from mmh_core.statistics.intervals import rate_interval
 from mmh_core.store.archive import load_record, save_record
@@ -113,18 +113,21 @@ def test_without_a_training_set_the_truth_is_by_caption_only(
 ) -> None:
     run = run_of(copies)
     assert fact_figures(run, run.detectors[0]) is None
-    assert "Truth by caption only" in fact_table(run, row_figures(run))
+    assert "Truth by caption only" in fact_table(run, row_figures(run)).markdown()
 
 
 def test_the_tables_name_every_row_and_every_group() -> None:
     run = run_of([[0.0, 1.0]] * len(TESTED))
     figures = row_figures(run)
-    rates = rate_table(run, figures)
+    rates = rate_table(run, figures).markdown()
     assert "| A | 0/4 (0.000 to 0.527) | 0/5 (0.000 to 0.451) |" in rates
-    groups = group_table(run, figures).splitlines()
+    groups = group_table(run, figures).markdown().splitlines()
     assert len(groups) == 2 + 5 + 2
     assert groups[2].startswith("| k = 1 | A | 2 | 0 | 0.500 (")
-    assert "9 images that are copies of a training image against 9" in fact_table(run, figures)
+    assert (
+        "9 images that are copies of a training image against 9 others"
+        in fact_table(run, figures).markdown()
+    )
 
 
 def listed(words: tuple[str, str], split: Split) -> list[LabelledPrompt]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mmh_core.cli.benchmark_tables import network_table, published_table
 from mmh_core.cli.output import write_json
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.records import MMHError
+from mmh_core.report.detection_tables import published_table
+from mmh_core.report.response_tables import network_table
 from mmh_core.studies.detection.figures import row_figures
 from mmh_core.studies.detection.labelled_prompts import read_labelled
 from mmh_core.studies.detection.networks import NetworkRun, over_networks, read_network
@@ -44,7 +45,10 @@ def test_mean_and_spread_are_over_networks(tmp_path: Path) -> None:
     assert row.networks == 3 and row.auc.low < row.auc.value < row.auc.high <= 1
     # Equal rates leave no interval of no width.
     assert row.false.value == 0 and row.false.high > 0.3
-    assert "Means over 3 networks (0.json, 1.json, 2.json)" in network_table(merged.networks)
+    assert (
+        "Means over 3 networks (0.json, 1.json, 2.json)"
+        in network_table(merged.networks).markdown()
+    )
     # The rest is the run of the first network, and a merged file is not merged again.
     assert merged.sha256 == read[0].run.sha256
     with pytest.raises(MMHError, match="holds several networks already"):
@@ -90,7 +94,7 @@ def test_published_figures_stand_beside_those_of_a_run() -> None:
     assert all(0.5 < figure.auc < 1 and figure.source for figure in PUBLISHED)
     run = run_of()
     run = replace(run, detectors=(replace(run.detectors[0], name="sharpness"),))
-    lines = published_table(run).splitlines()
+    lines = published_table(run).markdown().splitlines()
     assert sum("not run" in line for line in lines) == len(PUBLISHED) - 2
     (first,) = (line for line in lines if line.startswith("| Sharpness |"))
     assert f"| {run.detectors[0].all.auc:.3f} (" in first and "| 0.987 | 0.908 | 1 |" in first
