@@ -99,8 +99,8 @@ class FolderCaptions:
             (self.repeated, "row that repeats an image", "rows that repeat an image"),
         ):
             if names:
-                noun = singular if len(names) == 1 else many
-                text += f" {len(names):,} {noun} ({named([repr(name[:80]) for name in names])})."
+                counted = plural(len(names), singular, many)
+                text += f" {counted} ({named([repr(name[:80]) for name in names])})."
         if self.problems:
             text += f" {len(self.problems):,} not used: {' '.join(self.problems[:SHOWN])}"
         return text

@@ -169,7 +169,7 @@ def test_the_benchmark_needs_a_model_whose_world_is_known(
     [
         # Every second prompt of a label is for the test.
         ("a,memorized\nb,memorized\n", (), "1 to calibrate, 1 to test and 0 reference captions"),
-        ("a,normal\nb,normal\n", (), "0 to calibrate, 0 to test and 1 reference captions"),
+        ("a,normal\nb,normal\n", (), "0 to calibrate, 0 to test and 1 reference caption:"),
         ("a,memorized\nb,memorized\nc,normal\nd,normal\n", (), "an index of them by --index"),
         ("a,perhaps\n", (), "write memorized or normal"),
         ("a,memorized\n", ("--captions", "0"), "0 captions: ask for at least one"),

@@ -59,13 +59,14 @@ def thresholds(data: Path) -> str:
         f"{counted.threshold:.2f}, exceeded by {exceeded} of the "
         f"{plural(len(early.normal), 'reference prompt')} of its own calibration. At it the "
         f"early scan finds {captions.flagged} of {captions.total} captions as trained with "
-        f"({captions.words()}) and {paraphrases.flagged} of {paraphrases.total} paraphrases of such captions "
-        f"({paraphrases.words()}), and flags {alarms.flagged or 'none'} of the {alarms.total} "
-        "reference prompts. In the table, whose threshold is set on the test half's own reference "
-        f"prompts, it finds {percent(early.all.tpr)}. The other detectors have {few} "
-        "reference prompts in their calibration and a threshold above all of them, which a new "
-        f"one exceeds about once in {few + 1} at best: of the {alarms.total} reference "
-        f"prompts sharpness flags {flagged['sharpness']} and stability {flagged['stability']}."
+        f"({captions.words()}) and {paraphrases.flagged} of {paraphrases.total} paraphrases of "
+        f"such captions ({paraphrases.words()}), and flags {alarms.flagged or 'none'} of the "
+        f"{alarms.total} reference prompts. In the table, whose threshold is set on the test "
+        f"half's own reference prompts, it finds {percent(early.all.tpr)}. The other detectors "
+        f"have {few} reference prompts in their calibration and a threshold above all of them, "
+        f"which a new one exceeds about once in {few + 1} at best: of the {alarms.total} "
+        f"reference prompts sharpness flags {flagged['sharpness']} and stability "
+        f"{flagged['stability']}."
     )
 
 

@@ -94,8 +94,8 @@ def test_without_both_kinds_of_images_none_are_told(copy: float, words: str) -> 
 def test_a_dose_is_told_by_its_ends_and_where_most_are_copies() -> None:
     run = dosed()
     dose = said_of(run)[3]
-    assert "is 0 % (0 to" in dose and "with no copy in the training set (1 captions)" in dose
-    assert "and 100 % (" in dose and "with 8 (1 captions), 50 % or more first with 1," in dose
+    assert "is 0 % (0 to" in dose and "with no copy in the training set (1 caption)" in dose
+    assert "and 100 % (" in dose and "with 8 (1 caption), 50 % or more first with 1," in dose
     assert "while the mean LID goes from 9.0 to 1.5" in dose
     assert "on an invented data set whose truth is known" in said_of(run)[4]
 
