@@ -336,7 +336,7 @@ def test_three_causes_and_their_reliability_are_drawn() -> None:
 
 
 def titles(app: AppTest) -> list[str]:
-    return [each.value for each in app.markdown]
+    return [each.value for each in (*app.markdown, *app.subheader)]
 
 
 def test_the_page_shows_the_reliability_of_a_run_that_has_a_confidence(
