@@ -4,6 +4,7 @@ import streamlit as st
 
 from mmh_core.installation import assets
 from views import drawing
+from views.about import about
 from views.access import person
 from views.access.addresses import ask_nobody
 
@@ -16,6 +17,7 @@ st.set_page_config(
     page_icon=str(assets() / "icon.svg"),
     layout="wide",
     initial_sidebar_state="auto",
+    menu_items={"Get help": None, "Report a bug": None, "About": about()},
 )
 person.check()
 page = st.navigation(

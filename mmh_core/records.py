@@ -55,6 +55,15 @@ class Progress(Generic[Partial]):
 
 
 @dataclass(frozen=True)
+class Conclusion:
+    """A result in words: the `finding` with its number, what to do next, and how sure that is."""
+
+    finding: str
+    recommendation: str
+    certainty: str
+
+
+@dataclass(frozen=True)
 class LidEstimate:
     """The LID of B points at one noise scale each.
 

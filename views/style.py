@@ -11,11 +11,9 @@ GROUND = "light-dark(#fcfdfd, #0d1417)"
 #: Text on harm, readable on both grounds.
 HARM = "light-dark(#c62828, #ff8a80)"
 
-#: Quiet text of Streamlit: captions, what figures are called, and what an empty field suggests.
-_QUIETED = (
-    '[data-testid="stApp"] [data-testid="stCaptionContainer"]',
-    '[data-testid="stApp"] [data-testid="stMetricLabel"]',
-    '[data-testid="stApp"] :is(input, textarea)::placeholder',
+#: The same as a color, for text whose color Streamlit sets.
+QUIET_TEXT = (
+    f"light-dark(rgb(27 38 44 / {100 * QUIET:.0f}%), rgb(228 235 238 / {100 * QUIET:.0f}%))"
 )
 
 # Streamlit leaves six lines of air above every page, and keeps two charts side by side in windows
@@ -27,10 +25,14 @@ STYLE = f"""<style>
 /* The accent marks by line and fill; small text on dark would have a contrast of 4.1 in it. */
 [data-testid="stApp"] :is([data-testid="stSliderThumbValue"],
   [data-testid="stTab"][aria-selected="true"], button[aria-checked="true"]) {{color: inherit;}}
-{", ".join(_QUIETED)}
-  {{color: color-mix(in srgb, currentColor {100 * QUIET:.0f}%, transparent);}}
-/* Headings of charts are as tall as text; the air around them comes from their containers. */
-[data-testid="stMain"] [data-testid="stHeading"] :is(h2, h3) {{padding: 0;}}
+[data-testid="stApp"] [data-testid="stCaptionContainer"] {{opacity: {QUIET};}}
+[data-testid="stApp"] :is(input, textarea)::placeholder {{color: {QUIET_TEXT};}}
+/* Headings of charts are as tall as text; the air around them comes from their containers, and
+   Streamlit takes the lower padding back by a margin. */
+[data-testid="stMain"] [data-testid="stHeading"] :is(h2, h3) {{padding: 0 0 1rem;}}
+/* The menu lies above the page's first line, of which it covers and takes no more than itself. */
+[data-testid="stHeader"] {{background: transparent; pointer-events: none;}}
+[data-testid="stHeader"] :is(a, button) {{pointer-events: auto;}}
 [data-testid="stSidebarUserContent"] {{padding-bottom: 2rem;}}
 /* Whoever moves by keys sees where they are; a click leaves no frame around the whole page. */
 [data-testid="stSidebarNavLink"]:focus-visible {{outline: 2px solid currentColor;

@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 from mmh_core.formats.export import csv_bytes, csv_text, frame_csv
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.store.archive import load_record
+from mmh_core.studies.manifolds.conclusion import conclusion
 from mmh_core.studies.manifolds.config import default_config
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun
 from tests.views.pages import captions, finished, metrics, said, sound, unmarked
@@ -66,7 +67,13 @@ def test_the_page_opens_on_the_finished_circle_with_the_figures_of_its_record(
         "Memorized by LID": percent(memorized),
         "Fit": "good",
     }
-    assert f"chance {percent(circle.chance_memorized)}" in [m.delta for m in app.metric]
+    points = 100 * (last.fraction_memorized - circle.chance_memorized)
+    # 95 % of 500 samples: within four points of chance.
+    beside = f"{points:.0f} points above chance" if points > 4.4 else "within chance"
+    assert f"{beside}, {percent(circle.chance_memorized)}" in [m.delta for m in app.metric]
+    drawn = conclusion(circle, last)
+    page = " ".join(element.value for element in app.get("html"))
+    assert page.index(drawn.finding) < page.index(drawn.recommendation)
     exact = int((last.generated.verdict == VERDICTS.index("OD-Mem, exact")).sum())
     assert f"{exact} overfitting-driven (OD-Mem), exact copy" in captions(app)
     assert app.title[0].value == "Synthetic manifolds"

@@ -21,7 +21,7 @@ from mmh_core.memorization.verdict import (
     REVIEW_ROWS,
 )
 from mmh_core.plots import theme
-from views.style import GROUND, HARM, QUIET
+from views.style import GROUND, HARM, QUIET, QUIET_TEXT
 
 ROOT = Path(__file__).parents[2]
 TEXT, MARK = 4.5, 3.0
@@ -103,6 +103,10 @@ def test_text_on_the_accent_and_code_on_its_ground_can_be_read(name: str) -> Non
 
 
 def test_colors_of_both_themes_are_those_of_the_theme_and_harm_can_be_read() -> None:
+    texts = [_THEMES[name]["textColor"] for name in ("light", "dark")]
+    quiet = [tuple(map(float, rgb.split())) for rgb in re.findall(r"rgb\(([\d ]+) /", QUIET_TEXT)]
+    assert quiet == [color_of(text) for text in texts]
+    assert re.findall(r"/ (\d+)%", QUIET_TEXT) == [f"{100 * QUIET:.0f}"] * 2
     grounds_of_page = re.findall("#[0-9a-f]{6}", GROUND)
     assert grounds_of_page == [_THEMES[name]["backgroundColor"] for name in ("light", "dark")]
     assert HARM.startswith(f"light-dark({HARM_COLOR}")

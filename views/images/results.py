@@ -16,6 +16,7 @@ from mmh_core.plots import images as image_plots
 from mmh_core.report import image_command, image_report, run_zip
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
 from mmh_core.studies.detection.prompt_scan import scan_words
+from mmh_core.studies.images.conclusion import conclusion
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from views import models
 from views.images import audit, cards, detail, image_html, phrases, plane, state
@@ -29,10 +30,16 @@ from views.widgets.tabs import open_tabs
 def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None:
     """Show a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
-    if run.images:
+    # An image that somebody brings is not what this run is about.
+    own = bool(run.images) and st.session_state[key("tab")] != "audit"
+    if own:
+        drawn = conclusion(run)
+        layout.finding(drawn.finding)
         _figures(run)
         _without_reference(run)
     _sections(run, settings)
+    if own:
+        layout.recommendation(drawn.recommendation, drawn.certainty)
 
 
 def nothing(settings: ImageSettings) -> None:

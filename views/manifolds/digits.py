@@ -22,6 +22,8 @@ from views.manifolds.state import key
 from views.widgets import layout, words
 
 _CARDS = 12
+#: The size that is shown first: the model copies and makes new images side by side.
+_OPENED = 200
 _ORDERS = ("distance ratio, lowest first", "LID, lowest first", "order of generation")
 _STYLE = """<style>
 .mf-cards {display: grid; gap: .75rem;
@@ -55,7 +57,7 @@ def size_slider() -> int | None:
         if chosen is not None:
             names = ", ".join(f"{size:,}" for size in offered)
             st.warning(f"size is {chosen}; precomputed are {names}.", icon=":material/warning:")
-        st.session_state[key("size")] = 1_000 if 1_000 in offered else offered[-1]
+        st.session_state[key("size")] = _OPENED if _OPENED in offered else offered[0]
     if len(offered) == 1:
         return offered[0]
     return st.select_slider(

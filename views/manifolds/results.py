@@ -13,6 +13,8 @@ from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import theme
+from mmh_core.statistics.intervals import rate_interval
+from mmh_core.studies.manifolds.conclusion import conclusion
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 from views import kept_runs
 from views.manifolds import digits, figure, state, training
@@ -35,9 +37,14 @@ def result(run: ManifoldRun, settings: ManifoldSettings, *, precomputed: bool) -
             icon=":material/info:",
         )
         return
+    above = st.container()
     snapshot = _scrubber(run)
+    drawn = conclusion(run, snapshot)
+    with above:
+        layout.finding(drawn.finding)
     _figures(run, snapshot)
     _sections(run, snapshot)
+    layout.recommendation(drawn.recommendation, drawn.certainty)
 
 
 def nothing(settings: ManifoldSettings) -> None:
@@ -122,7 +129,7 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
         layout.metric(
             "Copy rate of samples",
             words.percent(snapshot.fraction_memorized),
-            f"chance {words.percent(run.chance_memorized)}",
+            _beside_chance(run, snapshot),
             words.COPIES,
         )
         layout.metric(
@@ -156,6 +163,17 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
         f"{counts[i]:,} {verdict_words(label)}" for i, label in enumerate(VERDICTS) if counts[i]
     ]
     st.caption(f"Verdicts on {many:,} generated samples: {' · '.join(verdicts)}.")
+
+
+def _beside_chance(run: ManifoldRun, snapshot: Snapshot) -> str:
+    """Return how many points the copy rate lies over chance, if by more than its interval."""
+    many, chance = len(snapshot.distance_ratio), run.chance_memorized
+    rate = rate_interval(round(snapshot.fraction_memorized * many), many)
+    if rate.low <= chance <= rate.high:
+        return f"within chance, {words.percent(chance)}"
+    points = 100 * (rate.value - chance)
+    where = "above" if points > 0 else "below"
+    return f"{abs(points):.0f} points {where} chance, {words.percent(chance)}"
 
 
 def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:

@@ -10,6 +10,7 @@ from mmh_core.formats.export import frame_csv
 from mmh_core.report.command import run_command
 from mmh_core.report.folder import zipped
 from mmh_core.report.mitigations import mitigation_files, mitigation_report
+from mmh_core.studies.mitigation.conclusion import conclusion
 from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from mmh_core.studies.mitigation.table import TreatmentRow
@@ -39,9 +40,13 @@ def result(run: MitigationRun, settings: MitigationSettings, *, precomputed: boo
     """Show a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
     results = verdicts(run)
-    if results:
+    drawn = conclusion(results) if results else None
+    if drawn is not None:
+        layout.finding(drawn.finding)
         _figures(results)
     _sections(run, results, settings)
+    if drawn is not None:
+        layout.recommendation(drawn.recommendation, drawn.certainty)
 
 
 def nothing(settings: MitigationSettings) -> None:

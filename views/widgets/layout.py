@@ -70,6 +70,30 @@ def load_chart_library() -> None:
         st.plotly_chart({"data": [{"type": "scatter"}]}, key="chart_library_chart", height=10)
 
 
+_CONCLUSION = """<style>
+.mf-finding {font-size: 1.125rem; font-weight: 600; line-height: 1.45; margin: 0 !important;
+  overflow-wrap: anywhere;}
+.mf-next {border-left: .25rem solid #12788a; padding: .15rem 0 .15rem .8rem; font-size: 1rem;
+  line-height: 1.5; overflow-wrap: anywhere;}
+.mf-next p {margin: 0 !important;}
+.mf-next .mf-quiet {opacity: .75; font-size: .9rem;}
+</style>"""
+
+
+def finding(sentence: str) -> None:
+    """Show in one sentence what a page finds, with its number; the figures stand below it."""
+    st.html(f'{_CONCLUSION}<p class="mf-finding">{escape(sentence)}</p>')
+
+
+def recommendation(advice: str, certainty: str) -> None:
+    """Show at the end of a page what to do next, and how sure that is."""
+    st.html(
+        f'{_CONCLUSION}<section class="mf-next" aria-label="What to do next"><p><b>What to do '
+        f'next.</b> {escape(advice)}</p><p class="mf-quiet">How sure: {escape(certainty)}</p>'
+        "</section>"
+    )
+
+
 def heading(title: str, sentence: str, *, help: str | None = None) -> None:
     """Show the title of a chart with the one sentence on what it shows and what it does not."""
     with st.container(gap="xxsmall"):

@@ -1,0 +1,83 @@
+"""What a comparison of mitigations shows, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmh_core.memorization.hypothesis import shown_lid
+from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.records import Conclusion
+from mmh_core.studies.mitigation.outcome import GOOD
+from mmh_core.studies.mitigation.run import Treatment
+from mmh_core.studies.mitigation.verdict import TreatmentVerdict, best, nothing_to_solve
+
+
+def conclusion(judged: Sequence[TreatmentVerdict]) -> Conclusion:
+    """Return which mitigation to take, of the verdicts of a comparison (`verdicts`).
+
+    Errors: ValueError for no verdict.
+    """
+    if not judged:
+        raise ValueError("A comparison without images has no conclusion.")
+    base, chosen = judged[0].row, best(judged)
+    copies = sum(outcome.kind == "copy" for outcome in base.outcomes)
+    before = f"Without mitigation {copies} of {base.images} images are copies"
+    seeds = f"{base.images} seed{'' if base.images == 1 else 's'} of one prompt"
+    if nothing_to_solve(judged):
+        return Conclusion(
+            f"No image is a copy without mitigation ({base.images} images): there is nothing to "
+            "solve.",
+            "Choose a prompt or seeds whose images are copies, on the images page.",
+            f"It holds for {seeds}.",
+        )
+    tried = [verdict for verdict in judged if verdict.treatment.mitigation != "none"]
+    if chosen is None:
+        return Conclusion(
+            f"{before}, and none of {len(tried)} mitigations passes{_nearest(tried)}.",
+            "Do not rely on a mitigation here: remove the copies from the training set and train "
+            "again, or do not serve this prompt.",
+            f"Tried on {seeds}; the table says which criterion defeats each mitigation.",
+        )
+    return Conclusion(
+        f"{before}; with {_name(chosen.treatment)} none is{_changes(judged[0], chosen)}.",
+        _next(chosen),
+        f"Chosen on {seeds}, so expect less on others.",
+    )
+
+
+def _nearest(tried: Sequence[TreatmentVerdict]) -> str:
+    """Return the mitigation with most good images, "" where none has any."""
+    shares = [(verdict.row.share(*GOOD), verdict) for verdict in tried if verdict.row.outcomes]
+    share, most = max(shares, key=lambda pair: pair[0], default=(0.0, None))
+    if most is None or share <= 0:
+        return ""
+    good = round(share * most.row.images)
+    return f"; {_name(most.treatment)} comes nearest, with {good} of {most.row.images} solved"
+
+
+def _changes(base: TreatmentVerdict, chosen: TreatmentVerdict) -> str:
+    """Return how LID, alignment and reference prompts change."""
+    parts = []
+    lids = [shown_lid(of.row.lid.mean.value) + 0.0 for of in (base, chosen)]
+    if all(lid == lid for lid in lids):
+        parts.append(f"LID goes from {lids[0]:.1f} to {lids[1]:.1f}")
+    fits = [of.row.alignment.mean.value for of in (base, chosen)]
+    if all(fit == fit for fit in fits):
+        parts.append(f"alignment from {fits[0]:.2f} to {fits[1]:.2f}")
+    parts.append(f"reference prompts: {chosen.references.effect}")
+    return f": {', '.join(parts)}"
+
+
+def _next(chosen: TreatmentVerdict) -> str:
+    name = _name(chosen.treatment)
+    if chosen.references.effect == "not checked":
+        return f"Before you use {name}, check its side effects on reference prompts, at left."
+    if chosen.robustness is None:
+        return f"Before you use {name}, try whether copies come back, under Robustness."
+    return f"Use {name} for this prompt, and watch new seeds on the review page."
+
+
+def _name(treatment: Treatment) -> str:
+    record = mitigation(treatment.mitigation)
+    one = len(record.strengths) == 1
+    return record.label if one else f"{record.label} {treatment.strength:g}"
