@@ -52,7 +52,7 @@ class ReturnDistance(OneColumn):
     )
     citation: ClassVar[str] = "Li et al. 2024, arXiv 2405.20771"
     needs: ClassVar[Need] = "image"
-    grid: ClassVar[Grid] = {"log_delta": tuple(math.log(delta) for delta in (1.6, 0.8, 1.1, 2.3))}
+    grid: ClassVar[Grid] = {"log_delta": tuple(math.log(delta) for delta in (1.6, 0.55, 0.8, 1.1))}
 
     def __post_init__(self) -> None:
         """Raise ValueError for an odd number of draws, no step, and noise below `LAST`."""

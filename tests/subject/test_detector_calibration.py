@@ -145,6 +145,20 @@ def test_a_prompt_alone_scores_as_it_did_among_others(
     assert list(frame.detector) == list(known.names) and set(frame.prompt) == {NORMAL[place]}
 
 
+def test_the_return_distance_of_a_prompt_is_the_same_alone_and_calibrated(
+    model: TextToImage,
+) -> None:
+    calibration = calibrated(model, seeds=(1,), names=("return_distance",))
+    assert calibration.estimates[0].nfe == 64
+    result = scored(model, calibration, NORMAL[4], OTHERS[0])
+    assert result.names == ("return_distance",)
+    assert result.labels == ("Return distance (ReDiffuse variant)",)
+    column = calibration.estimates[0].columns[4, 0]
+    assert float(result.score[0]) == pytest.approx(-float(column.log()), abs=0.01)
+    assert bool(((result.percentile >= 0) & (result.percentile <= 1)).all())
+    assert calibration.settings("return_distance") == "as published"
+
+
 def test_the_early_part_scans_alike(model: TextToImage, known: DetectorCalibration) -> None:
     early = known.early()
     torch.testing.assert_close(early.reference_scores(), known.reference_scores("early_scan"))
