@@ -181,7 +181,8 @@ def image_table(run: ImageRun) -> str:
     from mmh_core.memorization.hypothesis import shown_lid
     from mmh_core.studies.detection.prompt_scan import scan_words
 
-    heads = ["image", "seed", "LID", "probes", "percentile", "nearest", "similarity", "verdict"]
+    heads = ["image", "seed", "LID +- standard error", "probes", "LID percentile"]
+    heads += ["nearest training image", "similarity", "verdict"]
     rows = [heads]
     for image in run.images:
         lid, copy = image.lid, image.copy
@@ -207,7 +208,7 @@ def _nearest(copy: ImageCopyEvidence) -> list[str]:
     """Return the nearest training image by id and file, its similarity and the threshold."""
     if copy.nearest < 0:
         return ["", ""]
-    limit = "" if math.isnan(copy.threshold) else f" (copy possible from {copy.threshold:.3f})"
+    limit = "" if math.isnan(copy.threshold) else f" (copy threshold {copy.threshold:.3f})"
     return [copy.display_name, f"{copy.similarity:.3f}{limit}"]
 
 

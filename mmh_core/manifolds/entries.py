@@ -70,28 +70,28 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "od-exact": _sheet(
         "od-exact",
-        "Overfitting, exact copies",
+        "Sheet: overfitting, exact copies",
         "The truth is a surface, but its left part has only five training points, and an "
         "overfitted model turns them into points.",
         points=505,
     ),
     "od-line": _sheet(
         "od-line",
-        "Overfitting, a curve",
+        "Sheet: overfitting to a curve",
         "The truth is a surface, but the training points of its left part happen to lie along a "
         "curve, and the model learns only the curve.",
         points=600,
     ),
     "good-fit": _sheet(
         "good-fit",
-        "Good fit",
+        "Sheet: good fit",
         "The truth is a surface with enough training points everywhere, so that the learned "
         "dimension is the true one.",
         points=1_000,
     ),
     "dd-exact": _sheet(
         "dd-exact",
-        "Duplicates in the data",
+        "Sheet: duplicates in the data",
         "The data itself repeats five points on the left, so that learning them as points is "
         "correct and only other data would help.",
         points=505,
@@ -99,14 +99,14 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "dd-line": _sheet(
         "dd-line",
-        "A curve in the data",
+        "Sheet: a curve in the data",
         "The truth itself is a curve on the left, so that learning a curve there is correct.",
         points=600,
     ),
     "poor-fit": _sheet(
         "poor-fit",
-        "Poor fit",
-        "The same points as in the good fit, for a model that is trained far too briefly to say "
+        "Sheet: poor fit",
+        "The training points of the good fit, for a model that is trained far too briefly to say "
         "anything about memorization.",
         points=1_000,
     ),

@@ -54,29 +54,29 @@ class ModelLids:
 class TrainingNeighborhood:
     """The training set around a training image that was copied.
 
-    `copies` counts its exact copies, itself included, `near_duplicates` those that are cropped,
-    mirrored or otherwise changed. `lid` is the data LID with its 95 % interval: 0 for an image
-    that is repeated, else that of its neighbors, NaN with too few of them. `usual_copies` is how
-    often a training image usually stands in the set, and `usual` the data LID that training images
-    usually have, with the interval of this median.
+    `multiplicity` counts its exact copies, itself included, `near_duplicates` those that are
+    cropped, mirrored or otherwise changed. `lid` is the data LID with its 95 % interval: 0 for an
+    image that is repeated, else that of its neighbors, NaN with too few of them.
+    `usual_multiplicity` is the median multiplicity of training images, and `usual` their median
+    data LID with its interval.
     """
 
-    copies: int
+    multiplicity: int
     near_duplicates: int
     lid: Interval
-    usual_copies: float = 1.0
+    usual_multiplicity: float = 1.0
     usual: Interval = UNKNOWN
 
     @property
-    def multiplicity(self) -> int:
+    def repetitions(self) -> int:
         """Return how often the image stands in the training set, near-duplicates included."""
-        return self.copies + self.near_duplicates
+        return self.multiplicity + self.near_duplicates
 
     @property
     def repeated(self) -> bool:
         """Return whether the image is a point mass of the training set."""
-        enough = self.copies >= REPEATED * self.usual_copies
-        return enough or self.multiplicity >= REPEATED_NEARLY * self.usual_copies
+        enough = self.multiplicity >= REPEATED * self.usual_multiplicity
+        return enough or self.repetitions >= REPEATED_NEARLY * self.usual_multiplicity
 
     @property
     def narrow(self) -> bool:
@@ -215,13 +215,13 @@ def _by_the_data(model: ModelLids, data: TrainingNeighborhood) -> Cause:
 
 def _stands(data: TrainingNeighborhood) -> str:
     """Return in a sentence how often the copied image stands in the training set."""
-    times = "once" if data.copies == 1 else f"{data.copies:,} times"
+    times = "once" if data.multiplicity == 1 else f"{data.multiplicity:,} times"
     beside = ""
     if data.near_duplicates:
         beside = f", beside {plural(data.near_duplicates, 'near-duplicate')} of it"
     usual = ""
-    if data.usual_copies > 1:
-        usual = f" (training images usually stand there {data.usual_copies:g} times)"
+    if data.usual_multiplicity > 1:
+        usual = f" (training images usually stand there {data.usual_multiplicity:g} times)"
     return f"Its training image stands {times} in the training set{usual}{beside}."
 
 

@@ -80,7 +80,7 @@ def features(model: ModelLids, data: TrainingNeighborhood) -> Tensor:
     What is unknown is 0.
     """
     usual = data.usual.value if data.usual.value > 0 else math.nan
-    doublings = math.log2(max(1.0, data.multiplicity / data.usual_copies))
+    doublings = math.log2(max(1.0, data.repetitions / data.usual_multiplicity))
     shortfalls = (
         (usual - data.lid.value) / usual,
         (data.lid.value - model.lid.value) / usual,

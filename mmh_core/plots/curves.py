@@ -126,8 +126,8 @@ def training(run: ManifoldRun, snapshot: Snapshot | None = None) -> go.Figure:
     typical = panels.level(figure, run.typical_lid, "median of the data", hover)
     panels.draw(figure, lid, [*_lid_lines(run), typical])
     hover = f"{run.chance_memorized:.0%} of fresh data have d₁ / d₂ < ⅓"
-    chance = panels.level(figure, run.chance_memorized, "chance level", hover)
-    panels.draw(figure, share, [*_share_lines(run), chance], percent=True)
+    fresh = panels.level(figure, run.chance_memorized, "fresh data", hover)
+    panels.draw(figure, share, [*_share_lines(run), fresh], percent=True)
     if snapshot is not None:
         theme.chosen_step(figure, snapshot.step)
     return figure
@@ -177,8 +177,8 @@ def _training_alt(run: ManifoldRun) -> str:
     last = run.snapshots[-1]
     return (
         f"{text}; mean LID of the training points {float(last.trained.lid.nanmean()):.2g}; "
-        f"{last.fraction_memorized:.0%} of the samples have d1 / d2 below 1 / 3, where chance "
-        f"alone gives {run.chance_memorized:.0%}."
+        f"{last.fraction_memorized:.0%} of the samples have d1 / d2 below 1 / 3, where fresh data "
+        f"has {run.chance_memorized:.0%}."
     )
 
 

@@ -26,7 +26,7 @@ _HEIGHT = 460
 def plane_figure(
     run: ManifoldRun,
     snapshot: Snapshot | None,
-    color: Coloring = "learned LID",
+    color: Coloring = "model LID",
     *,
     chosen: int | None = None,
 ) -> go.Figure:
@@ -45,7 +45,7 @@ def plane_figure(
 def space(
     run: ManifoldRun,
     snapshot: Snapshot | None,
-    color: Coloring = "learned LID",
+    color: Coloring = "model LID",
     *,
     chosen: int | None = None,
 ) -> go.Figure:
@@ -157,7 +157,7 @@ def _alt(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> str:
     samples, trained = snapshot.generated, snapshot.trained
     text = theme.said
     descriptions = {
-        "learned LID": f"learned LID: median {text(float(samples.lid.nanmedian()))} at the "
+        "model LID": f"model LID: median {text(float(samples.lid.nanmedian()))} at the "
         f"samples and {text(float(trained.lid.nanmedian()))} at the training points",
         "true LID": f"{theme.data_lid_name(run)}: median "
         f"{text(float(trained.true_lid.nanmedian()))} at the training points",

@@ -19,7 +19,7 @@ from mmh_core.memorization.verdict import POINT_ROWS
 from mmh_core.plots import theme
 from mmh_core.studies.manifolds.run import ManifoldRun, PointEstimates, Snapshot
 
-Coloring = Literal["learned LID", "true LID", "verdict"]
+Coloring = Literal["model LID", "true LID", "verdict"]
 PointKind = Literal["training point", "generated sample"]
 
 
@@ -106,7 +106,7 @@ def groups(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> Iter
         yield from sorted(grouped, key=lambda group: group.rank)
         return
     for kind, read in estimates.items():
-        yield from _by_lid(kind, read.lid if color == "learned LID" else read.true_lid)
+        yield from _by_lid(kind, read.lid if color == "model LID" else read.true_lid)
 
 
 def _by_lid(kind: PointKind, lid: Tensor) -> Iterator[Group]:
@@ -170,7 +170,7 @@ def hover_text(run: ManifoldRun, snapshot: Snapshot | None, point: PointPlace) -
     own = int(run.shown[point.index]) if point.kind == "training point" else point.index
     lines = [
         f"<b>{point.kind} {own}</b>",
-        f"learned LID {theme.said(float(estimates.lid[point.index]))}",
+        f"model LID {theme.said(float(estimates.lid[point.index]))}",
         f"{data_lid} {theme.said(float(estimates.true_lid[point.index]))}",
         VERDICTS[int(estimates.verdict[point.index])],
     ]

@@ -22,7 +22,7 @@ _SIDES = {
 
 
 def lid_histogram(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
-    """Draw the distribution of learned LID: samples as bars, training points as crosses.
+    """Draw the distribution of model LID: samples as bars, training points as crosses.
 
     Shares of each kind in bins of half a dimension, wider where LID runs high; bars have the color
     that their LID has in the images. The axis ends at twice the LID of the color scale, the same
@@ -38,7 +38,7 @@ def lid_histogram(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
         theme.said(float(r.lid.nanmedian())) for r in (snapshot.generated, snapshot.trained)
     ]
     figure = theme.base(
-        f"Distribution of learned LID after {snapshot.step:,} steps: median {medians[0]} at "
+        f"Distribution of model LID after {snapshot.step:,} steps: median {medians[0]} at "
         f"{len(snapshot.generated.lid)} samples, {medians[1]} at {len(snapshot.trained.lid)} "
         f"training points; {theme.said(run.typical_lid)} is the median of the data.",
         height=300,
@@ -85,7 +85,7 @@ def _bin_axis(centers: list[float], *, closed: bool) -> dict[str, object]:
     ticks = [tick for tick in range(0, math.ceil(last), step) if last - tick > step / 2]
     names = [*(str(tick) for tick in ticks), f"{last:g}" if closed else f"≥ {last:g}"]
     more: dict[str, Any] = {"range": [-room, last + room], "showgrid": False}
-    return theme.axis("learned LID", tickvals=[*ticks, last], ticktext=names, **more)
+    return theme.axis("model LID", tickvals=[*ticks, last], ticktext=names, **more)
 
 
 def _shares(lid: Tensor, centers: list[float], width: float) -> list[float]:
@@ -231,7 +231,7 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
     lid, share = panels.stack(figure, headings, axis)
     hover = "%{x:,} training images: "
     typical = [run.typical_lid for run in ordered]
-    chance = [run.chance_memorized for run in ordered]
+    fresh = [run.chance_memorized for run in ordered]
     panels.draw(
         figure,
         lid,
@@ -252,7 +252,7 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
         [
             panels.Line("d₁ / d₂ < ⅓", sizes, copies, hover + "%{y:.0%} with d₁ / d₂ < ⅓"),
             panels.Line(
-                "chance level", sizes, chance, hover + "%{y:.0%} by chance", reference=True
+                "fresh data", sizes, fresh, hover + "%{y:.0%} of fresh data", reference=True
             ),
         ],
         percent=True,

@@ -104,7 +104,7 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
         trained = "a training caption" if image.truth.trained else "not itself a training caption"
         rows.append(("Ground truth of the prompt", f"{image.truth.kind}, {trained}"))
         rows.append(("Data LID", figure(image.truth.lid)))
-        rows.append(("Training images of the caption", f"{image.truth.copies:,}"))
+        rows.append(("Training images of the caption", f"{image.truth.multiplicity:,}"))
     return rows
 
 
@@ -117,12 +117,12 @@ def _copy_figures(copy: ImageCopyEvidence) -> list[tuple[str, str]]:
     if copy.file:
         rows.append(("File of the nearest", copy.file))
     if copy.nearest >= 0:
-        rows.append(("Exact duplicates in training", f"{copy.copies:,}"))
+        rows.append(("Its exact copies in the training set", f"{copy.multiplicity:,}"))
     return rows
 
 
 def _with_error(value: float, error: float) -> str:
-    return figure(shown_lid(value)) + ("" if math.isnan(error) else f" ± {figure(error)}")
+    return figure(shown_lid(value)) + ("" if math.isnan(error) else f" ± {figure(error)} SE")
 
 
 def _settings(run: ImageRun) -> list[tuple[str, str]]:

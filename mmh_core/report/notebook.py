@@ -175,7 +175,7 @@ def _card(image: ImageResult, alt: str) -> Card:
     if image.lid is not None:
         figures.append(("LID", interval_words(image.lid)))
         if not math.isnan(image.lid.percentile):
-            figures.append(("among reference prompts", percentile_words(image.lid.percentile)))
+            figures.append(("LID percentile", percentile_words(image.lid.percentile)))
     if image.copy is not None:
         figures.append(("similarity", similarity_words(image.copy)))
     if image.truth is not None:

@@ -52,26 +52,22 @@ def figure(value: float, digits: int = 1) -> str:
 
 
 def similarity_words(copy: ImageCopyEvidence) -> str:
-    """Return a similarity with the threshold from which on a copy is proposed."""
+    """Return a similarity with the copy threshold, below which no copy is proposed."""
     if math.isnan(copy.similarity):
         return "unknown"
     value = figure(copy.similarity, 3)
     if math.isnan(copy.threshold):
-        return f"{value} (no calibrated threshold known)"
-    return f"{value} (a copy is possible from {figure(copy.threshold, 3)})"
+        return f"{value} (no copy threshold)"
+    return f"{value} (copy threshold {figure(copy.threshold, 3)})"
 
 
 def percentile_words(percentile: float) -> str:
-    """Say where a value stands among those of reference prompts; `percentile` from 0 to 1."""
-    if percentile <= 0:
-        return "at or below all"
-    if percentile >= 1:
-        return "above all"
-    if percentile >= 0.995:
-        return "above more than 99 %"
-    if percentile < 0.0005:
-        return "above less than 0.1 %"
-    return f"above {figure(100 * percentile, 0 if percentile >= 0.1 else 1)} %"
+    """Return a percentile (0 to 1) in percent, 0 % and 100 % only where it is exactly that."""
+    if 0.995 <= percentile < 1:
+        return "more than 99 %"
+    if 0 < percentile < 0.0005:
+        return "less than 0.1 %"
+    return f"{figure(100 * percentile, 1 if 0 < percentile < 0.1 else 0)} %"
 
 
 def data_url(image: Tensor, most: int | None = None) -> str:

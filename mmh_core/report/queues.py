@@ -31,7 +31,7 @@ from mmh_core.report.queue_case import (
 from mmh_core.store.queues import QueueProgress
 from mmh_core.store.review_records import Judgement, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
-from mmh_core.studies.review.items import KINDS, score_words
+from mmh_core.studies.review.items import KINDS, score_label, score_words
 
 #: Evidence sheets of one page; the tables of a case hold all items.
 MOST_SHEETS = 300
@@ -122,7 +122,7 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
         ),
         ("Early-scan score", _known(item.score, 2)),
         *(
-            (name[:1].upper() + name[1:], "" if math.isnan(value) else score_words(name, value))
+            (score_label(name), "" if math.isnan(value) else score_words(name, value))
             for name, value in item.scores
         ),
         ("Seeds", ", ".join(map(str, item.seeds))),

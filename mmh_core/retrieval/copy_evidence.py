@@ -64,8 +64,8 @@ class CopyEvidence:
     float64 to it. `pixel_nearest` int64: id of the one nearest in pixels, with
     `pixel_similarity` float64, that of its descriptor, `distance` float64, Euclidean over values
     in [0, 1], and `deviation`, the same as root mean square; `calibrated_l2` and `ratio` float64
-    of that distance, NaN with one distinct training image unless the distance is 0. `copies`
-    int64: the number of exact copies of `nearest` in the training set; `near_duplicates`
+    of that distance, NaN with one distinct training image unless the distance is 0.
+    `multiplicity` int64: how often `nearest` stands in the training set; `near_duplicates`
     int64: how many other distinct training images are versions of it. `agreeing` float64: the
     share of pixels that agree with `nearest`; `family` int64: how many distinct training images
     share the layout, 50 at most. `kind` and `reason`: the verdict and why, in one sentence.
@@ -79,7 +79,7 @@ class CopyEvidence:
     deviation: Tensor
     calibrated_l2: Tensor
     ratio: Tensor
-    copies: Tensor
+    multiplicity: Tensor
     near_duplicates: Tensor
     agreeing: Tensor
     family: Tensor
@@ -106,7 +106,7 @@ class _Measures:
     deviation: float
     calibrated_l2: float
     ratio: float
-    copies: int
+    multiplicity: int
     near_duplicates: int
     agreeing: float
     family: int
@@ -154,7 +154,7 @@ def copy_evidence(
         )
     measured = list(_measured(images, embedder, training, thresholds))
     verdicts = [_verdict(measures, thresholds) for measures in measured]
-    integer_columns = ("nearest", "pixel_nearest", "copies", "near_duplicates", "family")
+    integer_columns = ("nearest", "pixel_nearest", "multiplicity", "near_duplicates", "family")
     columns = {
         name: torch.tensor(
             [getattr(measures, name) for measures in measured],
@@ -191,7 +191,7 @@ def _measured(
             deviation=float(distances[0]) / root,
             calibrated_l2=_ratio(distances[0], CALIBRATION_SHARE * distances.mean(), len(rows)),
             ratio=_ratio(distances[0], distances[:2][-1], len(rows)),
-            copies=int(training.copies[near[i, 0]]),
+            multiplicity=int(training.multiplicity[near[i, 0]]),
             near_duplicates=len(versions[i]) - 1,
             agreeing=float(agreeing[0]),
             family=int((agreeing[:similar] >= thresholds.template_share).sum()),

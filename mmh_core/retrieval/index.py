@@ -61,7 +61,7 @@ class Index:
         return self.labels["id"].to_numpy(np.int64)
 
     @property
-    def copies(self) -> NDArray[np.int64]:
+    def multiplicity(self) -> NDArray[np.int64]:
         """Return the number of exact copies of each training image (N,), 1 where unlabeled."""
         if "copies" not in self.labels:
             return np.ones(len(self), dtype=np.int64)
@@ -73,14 +73,14 @@ class Neighbors:
     """The k nearest training images of Q images, nearest first, out of `searched`.
 
     `ids`, `rows` (Q, k) int64, the image's id and its row in the index; `similarity` (Q, k)
-    float64, the cosine; `copies` (Q, k) int64; `captions`, `files` and `kinds`, Q tuples of k
-    strings ("" where unknown). The search is exhaustive and unfiltered.
+    float64, the cosine; `multiplicity` (Q, k) int64; `captions`, `files` and `kinds`, Q tuples
+    of k strings ("" where unknown). The search is exhaustive and unfiltered.
     """
 
     ids: Tensor
     rows: Tensor
     similarity: Tensor
-    copies: Tensor
+    multiplicity: Tensor
     captions: tuple[tuple[str, ...], ...]
     files: tuple[tuple[str, ...], ...]
     kinds: tuple[tuple[str, ...], ...]
@@ -244,7 +244,7 @@ def _neighbors(
         ids=torch.from_numpy(index.ids[rows]),
         rows=torch.from_numpy(rows),
         similarity=torch.from_numpy(similarity),
-        copies=torch.from_numpy(index.copies[rows]),
+        multiplicity=torch.from_numpy(index.multiplicity[rows]),
         captions=texts("caption"),
         files=texts("file"),
         kinds=texts("kind"),

@@ -29,14 +29,14 @@ class TrainingImages:
     """The M distinct images of a training set with their descriptors.
 
     `index` holds one row for each of them, labeled like the first of its copies; `pixels`
-    (M, 3, H, W) uint8; `copies` (M,) int64, how often each stands in the training set: the labels'
-    `copies`, added up over all rows with the same bytes; `sketches`, from which it is known
-    whose distance need not be computed.
+    (M, 3, H, W) uint8; `multiplicity` (M,) int64, how often each stands in the training set: the
+    labels' `copies`, added up over all rows with the same bytes; `sketches`, bounds by which most
+    distances need not be computed.
     """
 
     index: Index
     pixels: Tensor
-    copies: NDArray[np.int64]
+    multiplicity: NDArray[np.int64]
     sketches: Sketches
 
     def __len__(self) -> int:
@@ -68,10 +68,10 @@ def training_images(pixels: Tensor, index: Index, *, block: int = BLOCK_NUMBERS)
         key = hashlib.sha256(image.tobytes()).digest()
         position[row] = first.setdefault(key, row)
     rows, group = np.unique(position, return_inverse=True)
-    copies = np.zeros(len(rows), dtype=np.int64)
-    np.add.at(copies, group, index.copies)
+    multiplicity = np.zeros(len(rows), dtype=np.int64)
+    np.add.at(multiplicity, group, index.multiplicity)
     distinct = pixels.cpu()[torch.from_numpy(rows)]
-    return TrainingImages(rows_of(index, rows), distinct, copies, _sketches(distinct, block))
+    return TrainingImages(rows_of(index, rows), distinct, multiplicity, _sketches(distinct, block))
 
 
 def nearest(

@@ -40,12 +40,16 @@ _RENAMED_FIELDS = {
         "level": "threshold",
         "highest": "highest_reference",
     },
+    "ImageCopyEvidence": {"copies": "multiplicity"},
+    "ImageMap": {"copies": "multiplicity"},
     "ImageRun": {"agreement": "seed_similarity", "normal": "reference"},
     "PromptScan": {
         "found": "flagged_memorized",
         "among": "memorized",
         "paraphrases_found": "flagged_paraphrases",
     },
+    "PromptTruth": {"copies": "multiplicity"},
+    "TrainingNeighbor": {"copies": "multiplicity"},
     "TokenRun": {"found": "attributions"},
 }
 #: Earlier labels that older files hold -> the labels of today.

@@ -86,7 +86,7 @@ def likely_copy(
         similarity,
         str(labels["caption"]),
         str(labels.get("kind", "")),
-        int(index.copies[place]),
+        int(index.multiplicity[place]),
         training_set.image(place),
     )
     others = tuple(one for one in near if one.id != named)
@@ -96,7 +96,7 @@ def likely_copy(
         reason=reason,
         nearest=named,
         similarity=similarity,
-        copies=own.copies,
+        multiplicity=own.multiplicity,
         near_duplicates=copy.near_duplicates if named == copy.nearest else 0,
     )
     return likely, tuple(sorted((own, *others), key=lambda one: -one.similarity))

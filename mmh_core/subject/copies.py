@@ -22,7 +22,7 @@ class TrainingNeighbor:
     similarity: float
     caption: str
     kind: str
-    copies: int
+    multiplicity: int
     image: Tensor
     file: str = ""
 
@@ -37,14 +37,14 @@ class ImageCopyEvidence:
     """What the search says of one image, copy or not, in terms of `retrieval.copy_evidence`.
 
     `kind` is the result, "none" among them, and `reason` says why. `nearest` is the id of the
-    training image that the reason names, with its descriptor's `similarity`, how many exact
-    `copies` of it the training set holds and how many `near_duplicates` it has. In pixels:
-    `calibrated_l2` (Carlini et al. 2023), `ratio` d1 / d2, `agreeing`, the share of pixels that
-    agree with `nearest`, and `family`, how many training images share its layout. NaN stands for
-    what the training set cannot give: distances in pixels need the images.
-    `threshold` is the similarity from which on a copy is proposed, NaN where the embedder has no
-    calibrated one (or the file is older than this field). `file` is the name of `nearest` below
-    the folder that was indexed, "" where it has none or is unknown.
+    training image that the reason names, with its descriptor's `similarity`, its `multiplicity`
+    (exact copies in the training set, itself included) and its number of `near_duplicates` there.
+    In pixels: `calibrated_l2` (Carlini et al. 2023), `ratio` d1 / d2, `agreeing`, the share of
+    pixels that agree with `nearest`, and `family`, how many training images share its layout. NaN
+    stands for what the training set cannot give: distances in pixels need the images.
+    `threshold` is the copy threshold, the similarity below which no copy is proposed, NaN where
+    the embedder has no calibrated one (or the file is older than this field). `file` is the
+    name of `nearest` below the folder that was indexed, "" where it has none or is unknown.
     """
 
     kind: CopyKind
@@ -53,7 +53,7 @@ class ImageCopyEvidence:
     similarity: float
     calibrated_l2: float
     ratio: float
-    copies: int
+    multiplicity: int
     near_duplicates: int
     agreeing: float
     family: int

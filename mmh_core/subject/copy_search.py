@@ -124,7 +124,7 @@ def _near(
                 float(neighbors.similarity[number, k]),
                 neighbors.captions[number][k],
                 neighbors.kinds[number][k],
-                int(neighbors.copies[number, k]),
+                int(neighbors.multiplicity[number, k]),
                 image,
                 _file(training_set, neighbors.files[number][k]),
             )
@@ -203,7 +203,7 @@ def _matched_by_pixels(
         nearest=neighbor.id,
         file=neighbor.file,
         similarity=neighbor.similarity,
-        copies=neighbor.copies,
+        multiplicity=neighbor.multiplicity,
         near_duplicates=copy.near_duplicates if neighbor.id == copy.nearest else 0,
     )
     return copied, near
@@ -240,7 +240,7 @@ def _flat_image(training_set: TrainingSet, result: CopySearchResult) -> CopySear
     copy = replace(copy, kind="flat", reason="One color: nothing to compare.")
     if training_set.training is not None:
         return copy, near
-    return replace(copy, nearest=-1, file="", similarity=_NAN, copies=0, threshold=_NAN), ()
+    return replace(copy, nearest=-1, file="", similarity=_NAN, multiplicity=0, threshold=_NAN), ()
 
 
 def _evidence(
@@ -252,14 +252,16 @@ def _evidence(
                 training_set,
                 float(near.similarity[i, 0]),
                 int(near.ids[i, 0]),
-                int(near.copies[i, 0]),
+                int(near.multiplicity[i, 0]),
                 near.files[i][0],
             )
             for i in range(len(near.ids))
         ]
     training = training_set.training
     evidence = copy_evidence(images, training_set.embedder, training, training_set.thresholds)
-    copies_of = dict(zip(training.index.ids.tolist(), training.copies.tolist(), strict=True))
+    multiplicities = dict(
+        zip(training.index.ids.tolist(), training.multiplicity.tolist(), strict=True)
+    )
     # A copy is named by its pixels, all else by the descriptor.
     exact = torch.tensor([kind == "exact" for kind in evidence.kind])
     named = torch.where(exact, evidence.pixel_nearest, evidence.nearest)
@@ -272,7 +274,7 @@ def _evidence(
             similarity=float(similar[b]),
             calibrated_l2=float(evidence.calibrated_l2[b]),
             ratio=float(evidence.ratio[b]),
-            copies=copies_of[int(named[b])],
+            multiplicity=multiplicities[int(named[b])],
             near_duplicates=int(evidence.near_duplicates[b]),
             agreeing=float(evidence.agreeing[b]),
             family=int(evidence.family[b]),
@@ -283,7 +285,7 @@ def _evidence(
 
 
 def _by_similarity_alone(
-    training_set: TrainingSet, similarity: float, id: int, copies: int, file: str = ""
+    training_set: TrainingSet, similarity: float, id: int, multiplicity: int, file: str = ""
 ) -> ImageCopyEvidence:
     """Return the evidence of a similarity alone, for which only SSCD has a published threshold."""
     limits = f"strict copy from {SSCD_STRICT}, likely copy from {SSCD_COPY}"
@@ -312,5 +314,5 @@ def _by_similarity_alone(
         kind, reason = "none", f"No image is near: SSCD similarity {value} ({limits})."
     nan = (_NAN, _NAN)
     return ImageCopyEvidence(
-        kind, reason, id, similarity, *nan, copies, 0, _NAN, 0, threshold, file
+        kind, reason, id, similarity, *nan, multiplicity, 0, _NAN, 0, threshold, file
     )

@@ -50,9 +50,9 @@ SAMPLED, BYTES = 96, 2**28
 
 @dataclass(frozen=True)
 class Usual:
-    """What is usual of the images of a training set: how often one stands there, and its LID."""
+    """The median multiplicity and the median data LID of the images of a training set."""
 
-    copies: float
+    multiplicity: float
     lid: Interval
 
 
@@ -70,13 +70,13 @@ def training_neighborhood(training_set: TrainingSet, row: int) -> TrainingNeighb
     around = _around(index, row, index.vectors @ index.vectors[row])
     near = _near_duplicates(training_set, row, around)
     counted = np.array([*around.equal, *near.equal], dtype=np.int64)
-    copies = int(index.copies[counted].sum())
-    versions = int(index.copies[near.versions].sum())
+    exact = int(index.multiplicity[counted].sum())
+    versions = int(index.multiplicity[near.versions].sum())
     others = np.setdiff1d(around.others, [*near.versions, *near.equal], assume_unique=True)
     others = others[np.argsort(-(index.vectors[others] @ index.vectors[row]), kind="stable")]
-    freedom = TrainingNeighborhood(copies, versions, UNKNOWN, usual.copies, usual.lid)
+    freedom = TrainingNeighborhood(exact, versions, UNKNOWN, usual.multiplicity, usual.lid)
     lid = Interval(0.0, 0.0, 0.0) if freedom.repeated else neighbor_lid(index, row, others)
-    return TrainingNeighborhood(copies, versions, lid, usual.copies, usual.lid)
+    return TrainingNeighborhood(exact, versions, lid, usual.multiplicity, usual.lid)
 
 
 def neighbor_lid(index: Index, row: int, others: Rows) -> Interval:
@@ -109,18 +109,18 @@ def usual_of(index: Index) -> Usual:
     included, is met the more often, so each row counts by the inverse of how many are near it.
     """
     rows = np.unique(np.linspace(0, len(index) - 1, min(SAMPLED, len(index))).round()).astype(int)
-    copies, lids, shares = [], [], []
+    multiplicities, lids, shares = [], [], []
     # The index, which may lie on disk, is read once for each part, not once for each row.
     parts = np.array_split(rows, math.ceil(len(rows) * len(index) * 4 / BYTES))
     similarities = (column for part in parts for column in index.vectors[part] @ index.vectors.T)
     for row, similarity in zip(rows.tolist(), similarities, strict=True):
         around = _around(index, row, similarity)
         near = index.vectors[around.others] @ index.vectors[row] >= PROPOSED
-        copies.append(float(index.copies[around.equal].sum()))
+        multiplicities.append(float(index.multiplicity[around.equal].sum()))
         lids.append(neighbor_lid(index, row, around.others).value)
         shares.append(1 / (len(around.equal) + int(near.sum())))
     weights = np.array(shares)
-    middle = median_interval(_evenly(np.array(copies), weights)).value
+    middle = median_interval(_evenly(np.array(multiplicities), weights)).value
     return Usual(middle, median_interval(_evenly(np.array(lids), weights)))
 
 

@@ -35,8 +35,8 @@ class PromptTruth:
     """The truth about a caption of the shipped world.
 
     `trained` is whether a training image has exactly this caption; `lid` is LID_*, the median
-    over the caption's training images; `images` counts these, `copies` how often they are in
-    the training set, in all.
+    over the caption's training images; `images` counts the distinct ones,
+    `multiplicity` adds up how often each stands in the training set.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class PromptTruth:
     trained: bool
     lid: float
     images: int
-    copies: int
+    multiplicity: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +168,10 @@ def _truths(labels: pd.DataFrame, column: str) -> dict[str, PromptTruth]:
     """Return what is known of the training images that share a value of a column."""
     groups = labels.groupby(column, sort=False)
     first = groups[["kind", "subject"]].first()
-    middle, copies, counts = groups["lid"].median(), groups["copies"].sum(), groups.size()
+    middle, multiplicity, counts = groups["lid"].median(), groups["copies"].sum(), groups.size()
     return {
         str(name): PromptTruth(str(kind), str(subject), True, float(lid), int(count), int(copied))
         for name, kind, subject, lid, count, copied in zip(
-            first.index, first.kind, first.subject, middle, counts, copies, strict=True
+            first.index, first.kind, first.subject, middle, counts, multiplicity, strict=True
         )
     }

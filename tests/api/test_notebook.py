@@ -72,7 +72,7 @@ def test_an_image_shows_interval_similarity_threshold_verdict_and_reason() -> No
     text = html(found)
     # Student's t with 7 degrees of freedom has its 97.5 % quantile at 2.365.
     assert "5.0 (95 % interval 2.6 to 7.4)" in text
-    assert "0.970 (a copy is possible from 0.880)" in text
+    assert "0.970 (copy threshold 0.880)" in text
     assert "exact copy" in text
     assert escape(IMAGE_ROWS["exact copy"].sentence) in text
     assert found.frame().verdict.tolist() == ["exact copy"]

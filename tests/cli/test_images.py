@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import struct
 import zlib
@@ -108,13 +109,13 @@ def test_the_table_names_every_image(
     assert status(*asked(model), "--no-curve", "--estimators", "dsm", "--out", out) == 0
     lines = capsys.readouterr().out.splitlines()
     found = figures(out)
-    assert lines[0].split() == [
+    assert re.split(r"  +", lines[0]) == [
         "image",
         "seed",
-        "LID",
+        "LID +- standard error",
         "probes",
-        "percentile",
-        "nearest",
+        "LID percentile",
+        "nearest training image",
         "similarity",
         "verdict",
     ]

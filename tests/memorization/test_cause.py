@@ -30,12 +30,12 @@ def about(value: float, half: float = 0.5) -> Interval:
 
 
 def data(
-    copies: int = 1, near: int = 0, lid: Interval | None = None, usual_copies: float = 1.0
+    copies: int = 1, near: int = 0, lid: Interval | None = None, usual_multiplicity: float = 1.0
 ) -> TrainingNeighborhood:
-    there = TrainingNeighborhood(copies, near, UNKNOWN, usual_copies, USUAL)
+    there = TrainingNeighborhood(copies, near, UNKNOWN, usual_multiplicity, USUAL)
     if lid is None:
         lid = Interval(0.0, 0.0, 0.0) if there.repeated else about(10.0, 2.0)
-    return TrainingNeighborhood(copies, near, lid, usual_copies, USUAL)
+    return TrainingNeighborhood(copies, near, lid, usual_multiplicity, USUAL)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def data(
         (7.6, FREE, data(), "not identifiable"),
         (10.0, FREE, data(), "not identifiable"),
         # Twice is nothing where every image stands twice.
-        (0.0, FREE, data(copies=2, usual_copies=2.0), "OD-Mem"),
-        (0.0, FREE, data(copies=4, usual_copies=2.0), "DD-Mem"),
+        (0.0, FREE, data(copies=2, usual_multiplicity=2.0), "OD-Mem"),
+        (0.0, FREE, data(copies=4, usual_multiplicity=2.0), "DD-Mem"),
         # A model that is freer than the data usually is supports no cause.
         (40.0, FREE, data(copies=64), "not identifiable"),
         (40.0, FREE, data(), "not identifiable"),

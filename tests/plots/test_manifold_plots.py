@@ -263,14 +263,14 @@ def test_a_point_says_in_words_what_is_known_about_it() -> None:
     trace, i = places[1]
     assert trace.hovertext[i].split("<br>") == [
         "<b>training point 2</b>",
-        "learned LID 1",
+        "model LID 1",
         "true LID 1",
         "not memorized",
     ]
     trace, i = places[3]
     assert trace.hovertext[i].split("<br>") == [
         "<b>generated sample 0</b>",
-        "learned LID 1.5",
+        "model LID 1.5",
         "true LID 2",
         "not memorized",
         "nearest training point 2, at 0.20 of the distance to the second nearest",
@@ -317,7 +317,7 @@ def test_before_training_there_are_truth_and_training_points(draw: Any) -> None:
     truth = named(figure, "true manifold")
     assert (list(truth.x), list(truth.y)) == ([-2.0, 2.0], [-3.0, 3.0])
     assert named(figure, "chosen").y[0] == 2.0
-    with pytest.raises(ValueError, match="learned LID, true LID, verdict"):
+    with pytest.raises(ValueError, match="model LID, true LID, verdict"):
         draw(run, None, "loss")
 
 
@@ -462,7 +462,7 @@ def test_training_draws_loss_lid_by_component_and_shares() -> None:
     assert (typical.name, list(typical.y)) == ("median of the data", [1.6, 1.6])
     assert (copies.name, list(copies.y)) == ("d₁ / d₂ < ⅓", [0.5, 1.0])
     assert (by_lid.name, list(by_lid.y)) == ("memorized by LID", [0.5, 0.5])
-    assert (chance.name, list(chance.y), chance.line.dash) == ("chance level", [0.125] * 2, "dash")
+    assert (chance.name, list(chance.y), chance.line.dash) == ("fresh data", [0.125] * 2, "dash")
     assert [t.yaxis for t in figure.data] == ["y", *["y2"] * 3, *["y3"] * 3]
     # 16,000 epochs of four points in batches of 256 are 250 steps: the axis is ready for all.
     assert figure.layout.xaxis.type == "log"
@@ -511,7 +511,7 @@ def test_training_that_has_not_begun_says_so() -> None:
     assert [t.name for t in curves.training(a_run()).data] == [
         "",
         "median of the data",
-        "chance level",
+        "fresh data",
     ]
 
 
@@ -697,8 +697,7 @@ def test_a_sentence_for_those_who_cannot_see_the_image_is_computed_from_the_data
     }
     start = "2 generated samples and 3 training points after 60 training steps, colored by "
     assert said == {
-        "learned LID": f"{start}learned LID: median 0 at the samples and 1 at the training "
-        "points.",
+        "model LID": f"{start}model LID: median 0 at the samples and 1 at the training points.",
         "true LID": f"{start}true LID: median 1 at the training points.",
         "verdict": f"{start}verdict: 50% of the samples and 67% of the training points are "
         "memorized.",
@@ -706,7 +705,7 @@ def test_a_sentence_for_those_who_cannot_see_the_image_is_computed_from_the_data
     assert theme.alt_text(manifold.space(run, None)).startswith("3 training points before")
     assert theme.alt_text(curves.training(run)) == (
         "Training loss over 120 steps, now 2; mean LID of the training points 1; 50% of the "
-        "samples have d1 / d2 below 1 / 3, where chance alone gives 12%."
+        "samples have d1 / d2 below 1 / 3, where fresh data has 12%."
     )
 
 

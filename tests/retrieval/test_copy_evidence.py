@@ -105,17 +105,17 @@ def test_copies_within_the_training_set_collapse_into_one() -> None:
     for name in ("distance", "calibrated_l2", "ratio", "near_duplicates", "nearest"):
         # Described in another batch: sums in another order.
         torch.testing.assert_close(getattr(often, name), getattr(once, name), rtol=1e-4, atol=1e-5)
-    assert (once.copies.item(), often.copies.item()) == (1, 60)
+    assert (once.multiplicity.item(), often.multiplicity.item()) == (1, 60)
     assert len(trained_on(many)) == 80
 
 
 def test_copies_are_added_up_over_labels_and_equal_rows() -> None:
     images = drawings(4)[[0, 1, 0, 2, 1]]
     training = trained_on(images, copies=[5, 1, 7, 1, 2])
-    assert training.copies.tolist() == [12, 3, 1]
+    assert training.multiplicity.tolist() == [12, 3, 1]
     assert training.index.ids.tolist() == [0, 1, 3]
     assert torch.equal(training.pixels, drawings(3))
-    assert weighed(floats(drawings(1)), training).copies.tolist() == [12]
+    assert weighed(floats(drawings(1)), training).multiplicity.tolist() == [12]
 
 
 def test_versions_of_the_nearest_are_counted_by_distance() -> None:

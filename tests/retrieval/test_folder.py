@@ -47,7 +47,7 @@ def test_every_image_is_described_and_named(images: Path) -> None:
     assert found.index.labels["file"].tolist() == list(NAMES)
     assert found.index.labels["id"].tolist() == [0, 1, 2, 3]
     assert found.index.labels["caption"].tolist() == [""] * 4
-    assert found.index.copies.tolist() == [2, 1, 1, 2]
+    assert found.index.multiplicity.tolist() == [2, 1, 1, 2]
     assert (found.files, found.read, found.exact_copies, found.left_out) == (4, 4, 1, ())
     for row, name in enumerate(NAMES):
         vector = PixelEmbedder()(read_image(images / name)[None])

@@ -155,7 +155,7 @@ def test_the_frame_names_captions_files_kinds_and_copies() -> None:
     )
     index = build_index(torch.eye(3), table, Named(3))
     found = search(index, torch.tensor([[0.0, 3.0, 4.0]]), 2)
-    assert found.ids.tolist() == [[11, 10]] and found.copies.tolist() == [[2, 40]]
+    assert found.ids.tolist() == [[11, 10]] and found.multiplicity.tolist() == [[2, 40]]
     assert found.similarity.tolist() == [pytest.approx([0.8, 0.6])]
     assert (found.captions, found.files) == ((("c", "b"),), (("c.png", "b.png"),))
     assert found.kinds == (("open", "duplicate"),)
@@ -164,7 +164,7 @@ def test_the_frame_names_captions_files_kinds_and_copies() -> None:
         torch.tensor([[0.0, 3.0, 4.0]]),
         2,
     )
-    assert plain.kinds == (("", ""),) and plain.copies.tolist() == [[1, 1]]
+    assert plain.kinds == (("", ""),) and plain.multiplicity.tolist() == [[1, 1]]
     part = rows_of(index, np.array([0, 2]))
     assert search(part, torch.tensor([[0.0, 3.0, 4.0]]), 9).ids.tolist() == [[11, 3]]
 

@@ -89,7 +89,11 @@ def test_exact_copies_are_counted_and_are_a_point_mass(copies: int, as_rows: boo
     else:
         counts[7] = copies
     freedom = training_neighborhood(around(points, 7, None if as_rows else counts), 7)
-    assert (freedom.copies, freedom.near_duplicates, freedom.usual_copies) == (copies, 0, 1.0)
+    assert (freedom.multiplicity, freedom.near_duplicates, freedom.usual_multiplicity) == (
+        copies,
+        0,
+        1.0,
+    )
     assert freedom.repeated == (copies > 1)
     assert (freedom.lid.value == 0) == (copies > 1)
 
@@ -105,7 +109,7 @@ def test_copies_of_another_image_do_not_change_the_dimension() -> None:
 def test_a_repeated_set_has_nothing_repeated() -> None:
     thrice = manifold(4, 200).repeat(3, 1)
     freedom = training_neighborhood(around(thrice, 5), 5)
-    assert (freedom.copies, freedom.usual_copies) == (3, 3.0) and not freedom.repeated
+    assert (freedom.multiplicity, freedom.usual_multiplicity) == (3, 3.0) and not freedom.repeated
     assert freedom.lid.value > 2
 
 
@@ -125,13 +129,13 @@ def test_too_few_images_tell_no_dimension() -> None:
     assert math.isnan(freedom.lid.value)
     assert cause_of(ModelLids(Interval(0.0, 0.0, 0.0)), freedom).label == "not identifiable"
     pair = training_neighborhood(around(manifold(3, 1).expand(2, -1), 0), 0)
-    assert pair.copies == 2 and pair.usual_copies == 2.0
+    assert pair.multiplicity == 2 and pair.usual_multiplicity == 2.0
 
 
 def test_what_is_usual_counts_images_and_not_rows() -> None:
     points = torch.cat([manifold(6, 300), manifold(6, 1, seed=1).expand(300, -1)])
     usual = usual_of(index_of(points))
-    assert usual.copies == 1.0 and 3.5 < usual.lid.value < 7
+    assert usual.multiplicity == 1.0 and 3.5 < usual.lid.value < 7
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +160,7 @@ def test_rendered_duplicates_are_repeated_and_what_stands_once_is_not(
     exact = rows[(rows.role == "exact") & (rows.copies >= 8)].index[:6]
     for row in exact:
         freedom = training_neighborhood(training_set, int(row))
-        assert freedom.copies >= rows.copies[row] and freedom.repeated
+        assert freedom.multiplicity >= rows.copies[row] and freedom.repeated
         assert freedom.lid.value == 0
     once = rows[(rows.role == "exact") & (rows.copies == 1)].groupby("caption").head(1).index[:8]
     repeated = [training_neighborhood(training_set, int(row)).repeated for row in once]

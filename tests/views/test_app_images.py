@@ -91,9 +91,9 @@ def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
     assert metrics(app) == {
         "Copies": f"{copies} of {len(run.images)}",
         # No dimension is negative: what an estimate lacks to 0 is its own error.
-        "LID": number(max(float(lids.quantile(0.5)), 0.0), 1),
+        "Median LID": number(max(float(lids.quantile(0.5)), 0.0), 1),
         "Seed-to-seed similarity": number(run.seed_similarity[0]),
-        "Ground truth": kind,
+        "Ground truth of the prompt": kind,
     }
     shown = pages_html(app)
     assert run.config.prompts[0] in shown
@@ -113,13 +113,13 @@ def test_the_page_opens_under_the_app(app: AppTest) -> None:
     under = AppTest.from_file(str(APP), default_timeout=120).switch_page("pages/images.py")
     sound(under.run())
     assert under.title[0].value == "Images"
-    assert metrics(under)["Ground truth"] == "duplicate"
+    assert metrics(under)["Ground truth of the prompt"] == "duplicate"
 
 
 def test_another_kind_fills_the_form_and_a_paraphrase_takes_its_place(app: AppTest) -> None:
     sound(app.run())
     sound(app.selectbox(key="im_example").set_value(OTHER).run())
-    assert metrics(app)["Ground truth"] == OTHER
+    assert metrics(app)["Ground truth of the prompt"] == OTHER
     assert app.query_params == {"model": "pocket-sd", "example": OTHER}
     known = image_session.prompt_examples("pocket-sd")
     assert {one.kind for one in known} == set(image_session.example_kinds())
@@ -214,7 +214,7 @@ def test_what_is_selected_on_the_map_becomes_a_table_with_images(app: AppTest) -
     table = app.dataframe[0].value
     assert table["where"].tolist() == ["generated", "training"]
     assert table["image"].tolist() == [0, near.id]
-    assert table["copies"].tolist() == [0, near.copies]
+    assert table["multiplicity"].tolist() == [0, near.multiplicity]
     assert table["caption"].tolist()[1] == near.caption
     assert all(uri.startswith("data:image/png;base64,") for uri in table.iloc[:, 0])
     sound(app.button(key="im_clear").click().run())
@@ -619,7 +619,7 @@ def test_without_training_images_the_cause_is_not_identifiable(app: AppTest) -> 
     app.query_params["job"] = record.id
     sound(app.run())
     assert metrics(app)["Copies"] == "unknown"
-    assert "Ground truth" not in metrics(app)
+    assert "Ground truth of the prompt" not in metrics(app)
     assert "Cause not identifiable" in said(app)
     assert "./mmh index FOLDER --out INDEX" in said(app)
     assert "no training images to search" in pages_html(app)

@@ -62,7 +62,7 @@ def test_the_page_opens_on_the_finished_circle_with_the_figures_of_its_record(
     memorized = float(last.generated.memorized.float().mean())
     assert shown == {
         "Copy rate of samples": percent(last.fraction_memorized),
-        "Learned LID": f"{float(last.generated.lid.nanmedian()):.2f}",
+        "Model LID": f"{float(last.generated.lid.nanmedian()):.2f}",
         "True LID": f"{circle.typical_lid:.2f}",
         "Memorized by LID": percent(memorized),
         "Fit": "good",

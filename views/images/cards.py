@@ -53,7 +53,7 @@ def body(run: ImageRun, image: ImageResult) -> str:
     if image.neighbors:
         lines.append(f"similarity {phrases.nearest(image)}")
     if image.truth is not None:
-        lines.append(f"ground truth: {phrases.truth(image.truth)}")
+        lines.append(f"prompt: {phrases.truth(image.truth)}")
     parts.append(
         f"<p>{'<br>'.join(line if '<b>' in line else escape(line) for line in lines)}</p>"
     )

@@ -84,15 +84,15 @@ def sentence(way: str, side_by_side: str) -> str:
 
 
 def neighbor(near: TrainingNeighbor, threshold: float = math.nan) -> str:
-    """Return a training image with its similarity, caption and copies, as HTML.
+    """Return a training image with its similarity, caption and multiplicity, as HTML.
 
-    A similarity from `threshold` on is marked: from there on a copy is possible.
+    A similarity at or above `threshold`, the copy threshold, is marked.
     """
-    times = "" if near.copies == 1 else f" · {near.copies:,} times"
+    times = "" if near.multiplicity == 1 else f" · {near.multiplicity:,} times in the training set"
     kind = f"{escape(near.kind)} · " if near.kind else ""
     file = f"<br>{escape(near.file)}" if near.file else ""
     text = escape(near.caption if len(near.caption) <= 90 else f"{near.caption[:87]}...")
-    limit = f" ({'from' if near.similarity >= threshold else 'below'} {threshold:.3f})"
+    limit = f" ({'at or above' if near.similarity >= threshold else 'below'} {threshold:.3f})"
     caption = (
         f"<b>{near.similarity:.3f}</b>{'' if math.isnan(threshold) else limit}<br>"
         f"{kind}image {near.id:,}{times}{file}<br>{text}"

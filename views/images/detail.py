@@ -141,17 +141,17 @@ def facts(image: ImageResult) -> None:
         rows += [
             ("Nearest training image", phrases.training_image_name(copy.nearest, copy.file)),
             ("Similarity", phrases.nearest(image)),
-            ("Exact duplicates in the training set", f"{copy.copies:,}"),
-            ("Near-duplicates", f"{copy.near_duplicates:,}"),
+            ("Its exact copies in the training set", f"{copy.multiplicity:,}"),
+            ("Its near-duplicates there", f"{copy.near_duplicates:,}"),
             ("Calibrated L2", words.number(copy.calibrated_l2)),
             ("Distance ratio", words.number(copy.ratio)),
         ]
     if image.truth is not None:
         rows += [
-            ("Ground-truth category", phrases.truth(image.truth)),
+            ("Ground truth of the prompt", phrases.truth(image.truth)),
             (
-                "Distinct training images",
-                f"{image.truth.images:,}, {image.truth.copies:,} with duplicates",
+                "Training images of the prompt",
+                f"{image.truth.images:,} distinct, {image.truth.multiplicity:,} with duplicates",
             ),
         ]
     layout.facts(rows)

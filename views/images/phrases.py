@@ -14,7 +14,8 @@ from views.widgets.words import number
 
 LID = (
     "Local intrinsic dimension: the number of directions in which the image can change and "
-    "still be likely under the model. Near 0 the model can produce this one image only."
+    "still be likely under the model. Near 0 the model can produce this one image only. ± SE is "
+    "the standard error of the estimate."
 )
 PERCENTILE = (
     "The share of images of the model's reference prompts with a lower LID, generated with the "
@@ -22,28 +23,28 @@ PERCENTILE = (
 )
 SIMILARITY = (
     "Cosine similarity of two image descriptors: 1 is the same image, about 0 has nothing in "
-    "common. From the threshold on a copy is possible, and the pixels have to confirm it."
+    "common. At or above the copy threshold the pixels decide whether it is a copy."
 )
-AGREEMENT = (
+SEED_SIMILARITY = (
     "Mean similarity of the images of one prompt. Near 1, every seed gives the same image: a "
     "sign of memorization that needs no training set."
 )
 
 
 def similarity(similarity: float, threshold: float = math.nan) -> str:
-    """Return a similarity with the threshold from which on a copy is possible."""
+    """Return a similarity with the copy threshold, below which no copy is proposed."""
     if math.isnan(similarity):
         return "unknown"
     if math.isnan(threshold):
-        return f"{similarity:.3f} (no threshold known)"
-    return f"{similarity:.3f} (copy possible from {threshold:.3f})"
+        return f"{similarity:.3f} (no copy threshold)"
+    return f"{similarity:.3f} (copy threshold {threshold:.3f})"
 
 
-def lid_with_error(reading: ImageLid | None) -> str:
+def lid_with_error(lid: ImageLid | None) -> str:
     """Return a LID with its standard error where there is one."""
-    if reading is None:
+    if lid is None:
         return "not estimated yet"
-    return with_error(reading.conditional, reading.conditional_error)
+    return with_error(lid.conditional, lid.conditional_error)
 
 
 def with_error(value: float, error: float) -> str:
@@ -51,18 +52,23 @@ def with_error(value: float, error: float) -> str:
     value = shown_lid(value)
     if math.isnan(error):
         return number(value, 1)
-    return f"{number(value, 1)} ± {number(error, 1)}"
+    return f"{number(value, 1)} ± {number(error, 1)} SE"
 
 
-def percentile(reading: ImageLid | None) -> str:
+def percentile(lid: ImageLid | None) -> str:
     """Return where a LID stands among reference prompts."""
-    if reading is None:
+    if lid is None:
         return "not estimated yet"
-    if math.isnan(reading.percentile):
+    if math.isnan(lid.percentile):
         return "not calibrated for these settings"
-    if reading.percentile == 0:
-        return "at or below all reference images"
-    return f"above {whole_percent(reading.percentile)} of reference images"
+    return percentile_words(lid.percentile)
+
+
+def percentile_words(percentile: float) -> str:
+    """Return how many reference images have a lower LID, from their share (0 to 1)."""
+    if percentile == 0:
+        return "no reference image is lower"
+    return f"{whole_percent(percentile)} of reference images are lower"
 
 
 def nearest(image: ImageResult) -> str:
@@ -80,10 +86,10 @@ def training_image_name(id: int, file: str) -> str:
 
 
 def truth(prompt: PromptTruth | None) -> str:
-    """Return the ground truth of a prompt of the shipped world."""
+    """Return how a prompt of the shipped world was trained, by construction."""
     if prompt is None:
         return "not a training caption"
-    wording = "training caption" if prompt.trained else "paraphrase"
+    wording = "training caption" if prompt.trained else "paraphrase of one"
     return f"{prompt.kind} ({wording}), data LID {number(prompt.lid, 0)}"
 
 

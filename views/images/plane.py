@@ -170,19 +170,19 @@ def _table(run: ImageRun, image_map: ImageMap, many: list[int]) -> pd.DataFrame:
                     "training",
                     number,
                     image_map.kinds[i],
-                    image_map.copies[i],
+                    image_map.multiplicity[i],
                     image_map.captions[i],
                 )
             )
     return pd.DataFrame(rows)
 
 
-def _row(where: str, number: int, kind: str, copies: int, caption: str) -> dict[str, object]:
+def _row(where: str, number: int, kind: str, multiplicity: int, caption: str) -> dict[str, object]:
     return {
         "where": where,
         "image": number,
         "kind": kind,
-        "copies": copies,
+        "multiplicity": multiplicity,
         "caption": caption,
     }
 

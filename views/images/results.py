@@ -10,7 +10,7 @@ import streamlit as st
 
 from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
-from mmh_core.memorization.hypothesis import shown_lid, whole_percent
+from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import images as image_plots
 from mmh_core.report import image_command, image_report, run_zip
@@ -87,24 +87,25 @@ def _figures(run: ImageRun) -> None:
         )
         middle = (lids[(len(lids) - 1) // 2] + lids[len(lids) // 2]) / 2 if lids else math.nan
         layout.metric(
-            "LID", words.number(shown_lid(middle), 1), _among(run), f"Median. {phrases.LID}"
+            "Median LID", words.number(shown_lid(middle), 1), _percentile(run), phrases.LID
         )
-        agreement = run.seed_similarity[0] if run.seed_similarity else math.nan
+        similarity = run.seed_similarity[0] if run.seed_similarity else math.nan
         layout.metric(
             "Seed-to-seed similarity",
-            words.number(agreement, 2),
+            words.number(similarity, 2),
             "1: every seed gives the same image",
-            phrases.AGREEMENT,
+            phrases.SEED_SIMILARITY,
         )
         truth = images[0].truth
         if truth is not None:
             layout.metric(
-                "Ground truth",
+                "Ground truth of the prompt",
                 truth.kind,
-                f"data LID {words.number(truth.lid, 0)}, {words.plural(truth.images, 'image')}",
-                "Known by construction of this small model's training set: the category of the "
-                "prompt, the number of directions in which its training images vary (data "
-                "LID), and how many there are.",
+                f"data LID {words.number(truth.lid, 0)}, "
+                f"{words.plural(truth.images, 'distinct training image')}",
+                "Known by construction of the shipped training set: how the prompt's caption was "
+                "trained, in how many directions its training images vary (data LID), and how "
+                "many distinct ones there are. It is no verdict on a generated image.",
             )
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
         st.caption(layout.plain(scan_words(scan, copied=run.copied(prompt))))
@@ -126,15 +127,13 @@ def _searched(run: ImageRun, kinds: Counter[CopyKind], decided: bool) -> str:
     return f"among {run.searched:,} training images"
 
 
-def _among(run: ImageRun) -> str:
+def _percentile(run: ImageRun) -> str:
     places = [image.lid.percentile for image in run.images if image.lid is not None]
     places = sorted(percentile for percentile in places if not math.isnan(percentile))
     if not places:
         return "not calibrated for these settings"
     middle = places[len(places) // 2]
-    if middle == 0:
-        return "at or below all reference images"
-    return f"above {whole_percent(middle)} of reference images"
+    return phrases.percentile_words(middle)
 
 
 def _without_reference(run: ImageRun) -> None:

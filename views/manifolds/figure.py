@@ -60,7 +60,7 @@ def _figure_words(run: ManifoldRun, color: str) -> str:
         "point that the model can only reproduce; a low LID alone proves no copy.",
         "true": "The true LID of the data at each point, which a perfect model would have "
         "learned; it says nothing about this model.",
-        "verdict": "Learned LID against true LID as a verdict; it is about the model, and not "
+        "verdict": "Model LID against true LID as a verdict; it is about the model, and not "
         "about whether a copy does harm.",
     }[color]
     wide = run.train.ambient_dim > 3

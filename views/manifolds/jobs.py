@@ -37,7 +37,7 @@ def _so_far(job: str, run: ManifoldRun) -> None:
         sentence = (
             "The training points, before the first samples of the model."
             if snapshot is None
-            else f"Samples after {snapshot.step:,} steps, colored by their learned LID, which "
+            else f"Samples after {snapshot.step:,} steps, colored by their model LID, which "
             "is estimated a dozen times in a run."
         )
         layout.heading("Data and samples", sentence, help=words.LID)

@@ -153,7 +153,7 @@ def _facts(run: ManifoldRun, snapshot: Snapshot, point: PointPlace) -> None:
     plateau = STATUSES[int(of.status[i])]
     rows = [
         ("Kind", point.kind),
-        ("Learned LID", f"{words.number(lid)} ({plateau})"),
+        ("Model LID", f"{words.number(lid)} ({plateau})"),
         ("True LID" if theme.truth_known(run) else "LID of the data", words.number(true)),
     ]
     if point.kind == "generated sample":

@@ -133,15 +133,15 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
             words.COPIES,
         )
         layout.metric(
-            "Learned LID",
+            "Model LID",
             words.number(float(samples.lid.nanmedian())),
-            "median of samples",
+            "median over samples",
             words.LID,
         )
         layout.metric(
-            "True LID" if theme.truth_known(run) else "LID of the data",
+            "True LID" if theme.truth_known(run) else "Data LID",
             words.number(run.typical_lid),
-            "median of the data" if theme.truth_known(run) else "estimated, median",
+            "median" if theme.truth_known(run) else "median, estimated",
             "The median LID of the data: known by construction, or estimated from all known "
             "images.",
         )
@@ -149,14 +149,15 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
             "Memorized by LID",
             words.percent(memorized),
             f"{round(memorized * many):,} of {many:,} samples",
-            "Samples whose LID is too low, near a training point or not; the copy rate goes by "
-            f"distances instead, so the two differ. {words.OD_MEM} {words.DD_MEM}",
+            "Share of samples whose LID is too low, near a training point or not; the copy rate "
+            f"goes by distances instead, so the two differ. {words.OD_MEM} {words.DD_MEM}",
         )
         layout.metric(
             "Fit",
             "good" if snapshot.fits else "too poor",
             "LID is trusted" if snapshot.fits else "no verdicts",
-            "Whether the model denoises its own training data as well as simple baselines do.",
+            "Whether the model denoises its own training data at least as well as two baselines "
+            "without a network.",
         )
     counts = Counter(samples.verdict.tolist())
     verdicts = [

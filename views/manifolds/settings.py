@@ -20,7 +20,7 @@ PREFIX = "mf_"
 FIRST = "circle"
 NUMBERS = ("points", "duplicates", "width", "epochs", "seed", "ambient_dim")
 #: Names in a link, and what the page calls them.
-COLORS: dict[str, Coloring] = {"learned": "learned LID", "true": "true LID", "verdict": "verdict"}
+COLORS: dict[str, Coloring] = {"learned": "model LID", "true": "true LID", "verdict": "verdict"}
 TABS = {
     "image": "Samples",
     "training": "Training",

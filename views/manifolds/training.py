@@ -16,13 +16,13 @@ def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
     """Show loss, LID and copies over training, and the distribution of LID now."""
     layout.heading(
         "Training curves",
-        "The loss should level off. Memorization begins where learned LID falls below the true "
-        "LID; a copy rate at the chance level means no copies.",
+        "The loss should level off. Memorization begins where model LID falls below the true "
+        "LID; a copy rate no higher than that of fresh data means no copies.",
     )
     layout.chart(curves.training(run, snapshot), "mf_training")
     layout.heading(
-        f"Learned LID at step {snapshot.step:,}",
-        "Histogram of learned LID. A peak below the true LID is memorized; its width includes "
+        f"Model LID at step {snapshot.step:,}",
+        "Histogram of model LID. A peak below the true LID is memorized; its width includes "
         "the estimator's own error.",
         help=words.LID,
     )
@@ -58,23 +58,27 @@ def estimators(run: ManifoldRun) -> None:
             name: st.column_config.NumberColumn(format=form, help=help)
             for name, form, help in (
                 ("Median LID", "%.2f", words.LID),
-                ("Mean error", "%.3f", "Mean absolute difference from the true LID."),
                 (
-                    "Order",
+                    "Mean absolute error",
+                    "%.3f",
+                    "Mean absolute difference from the true LID, in dimensions.",
+                ),
+                (
+                    "Concordance",
                     "%.2f",
-                    "Share of pairs of points put in the right order (Harrell's C).",
+                    "Harrell's C: share of pairs of points in the order of their true LIDs.",
                 ),
                 (
                     "Standard error",
                     "%.3f",
-                    "From the estimator's own randomness, median over points.",
+                    "Of the LID, by the estimator's own randomness; median over points.",
                 ),
                 (
                     "NFE",
                     "%d",
                     (
-                        "Number of function evaluations (network passes) per point over all noise "
-                        "scales."
+                        "Number of function evaluations (passes of the network) per point, over "
+                        "all noise scales."
                     ),
                 ),
                 ("Seconds", "%.2f", "For all points, on the machine of the run."),
@@ -87,20 +91,20 @@ def _row(row: EstimatorRow, truth_known: bool) -> dict[str, object]:
     cells: dict[str, object] = {
         "Estimator": row.label,
         "Input": "the model" if row.side == "model" else "the data",
-        "Median LID": _told(float(row.lid.nanmedian())),
+        "Median LID": _or_blank(float(row.lid.nanmedian())),
     }
     if truth_known:
-        cells["Mean error"] = _told(row.mean_abs_error)
+        cells["Mean absolute error"] = _or_blank(row.mean_abs_error)
         if not math.isnan(row.concordance):
-            cells["Order"] = row.concordance
+            cells["Concordance"] = row.concordance
     return cells | {
-        "Standard error": _told(row.standard_error),
+        "Standard error": _or_blank(row.standard_error),
         "NFE": row.nfe,
         "Seconds": row.seconds,
     }
 
 
-def _told(value: float) -> float | None:
+def _or_blank(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 

@@ -71,8 +71,8 @@ def _table(columns: list[tuple[str, Snapshot]]) -> None:
     st.dataframe(
         [
             row("Training step", [f"{outcome.step:,}" for outcome in measured]),
-            row("Learned LID, median of samples", lids("lid_generated")),
-            row("Learned LID, median of training points", lids("lid_trained")),
+            row("Model LID, median of samples", lids("lid_generated")),
+            row("Model LID, median of training points", lids("lid_trained")),
             row("Samples memorized by LID", shares("memorized_generated")),
             row("Training points memorized by LID", shares("memorized_trained")),
             row("Copy rate of samples", shares("copies")),

@@ -14,7 +14,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
-from mmh_core.studies.review.items import score_words
+from mmh_core.studies.review.items import score_label, score_words
 from views import models as model_session
 from views.images import compare, detail, image_html, phrases
 from views.review import session as review_session
@@ -97,11 +97,7 @@ def percentile(share: float) -> str:
     """Return where a LID stands among the reference prompts."""
     if math.isnan(share):
         return "no reference distribution for these settings"
-    return (
-        "at or below all reference images"
-        if share == 0
-        else f"above {words.percent(share)} of reference images"
-    )
+    return phrases.percentile_words(share)
 
 
 def _images(run: ImageRun, item: ReviewItem) -> tuple[ImageResult, ...]:
@@ -180,9 +176,7 @@ def _figures(item: ReviewItem) -> None:
     if _known(item.lid):
         rows.append(("LID", words.number(item.lid, 1)))
         rows.append(("LID percentile", percentile(item.lid_percentile)))
-    rows += [
-        (name[:1].upper() + name[1:], score_words(name, v)) for name, v in item.scores if _known(v)
-    ]
+    rows += [(score_label(name), score_words(name, v)) for name, v in item.scores if _known(v)]
     rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
     for name, text in (("Label", item.label), ("ID", item.name), ("Tags", "; ".join(item.tags))):
         if text:

@@ -26,8 +26,8 @@ DD_MEM = (
 )
 COPIES = (
     "Share of generated samples that are at most a third as far from the nearest training "
-    "point as from the next one (Carlini et al. 2023). Fresh samples of the true distribution "
-    "reach the chance level, so only an excess over it means copying."
+    "point as from the next one (Carlini et al. 2023). In few dimensions many fresh points of "
+    "the data do so by chance: only an excess over their share means copying."
 )
 
 

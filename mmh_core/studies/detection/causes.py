@@ -80,7 +80,7 @@ def cause_row(
         low=accuracy.low,
         high=accuracy.high,
         confidence=torch.tensor([cause.confidence for cause in causes]),
-        multiplicity=torch.tensor([float(case.data.multiplicity) for _, case in cases]),
+        multiplicity=torch.tensor([float(case.data.repetitions) for _, case in cases]),
     )
 
 

@@ -336,9 +336,9 @@ def kept_evidence(case: CauseCase) -> dict[str, object]:
     data = case.data
     kept: dict[str, object] = {
         "truth": case.truth,
-        "copies": data.copies,
+        "copies": data.multiplicity,
         "near_duplicates": data.near_duplicates,
-        "usual_copies": data.usual_copies,
+        "usual_copies": data.usual_multiplicity,
     }
     for name, value in zip(_INTERVALS, (case.model.lid, data.lid, data.usual), strict=True):
         kept |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}

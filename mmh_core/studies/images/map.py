@@ -32,7 +32,7 @@ FEWEST = 5
 class ImageMap:
     """N training images and M generated ones on a plane.
 
-    `ids`, `kinds`, `captions` and `copies` are those of the training images ("" and 1 where
+    `ids`, `kinds`, `captions` and `multiplicity` are those of the training images ("" and 1 where
     unknown), `places` (N, 2) theirs and `samples` (M, 2) those of the generated ones. `axes`
     names the projection.
     """
@@ -40,7 +40,7 @@ class ImageMap:
     ids: tuple[int, ...]
     kinds: tuple[str, ...]
     captions: tuple[str, ...]
-    copies: tuple[int, ...]
+    multiplicity: tuple[int, ...]
     places: Tensor
     samples: Tensor
     axes: str
@@ -147,7 +147,7 @@ def _map(index: Index | None, places: Tensor, samples: Tensor, axes: str) -> Ima
         tuple(index.ids.tolist()),
         tuple(kinds),
         tuple(labels["caption"].astype(str)),
-        tuple(index.copies.tolist()),
+        tuple(index.multiplicity.tolist()),
         places,
         samples,
         axes,

@@ -64,7 +64,7 @@ class PointEstimates:
     verdict: Tensor
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per point: coordinates (up to 3), true and learned LID, verdict."""
+        """Return one row per point: coordinates (up to 3), true and model LID, verdict."""
         import pandas as pd
 
         flat = self.points.flatten(1)[:, :3].numpy(force=True)

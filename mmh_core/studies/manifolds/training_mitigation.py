@@ -16,7 +16,7 @@ from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 class Effect:
     """LID and copies of a model after `step` steps.
 
-    `lid_generated` and `lid_trained` are median learned LIDs at samples and at training points,
+    `lid_generated` and `lid_trained` are median model LIDs at samples and at training points,
     `memorized_generated` and `memorized_trained` the shares memorized by LID, `copies` the share
     of samples whose distance ratio is below 1 / 3.
     """

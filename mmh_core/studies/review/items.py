@@ -94,9 +94,23 @@ def kinds(image: ImageResult) -> dict[str, Any]:
     return {"kind": kind, "cause": cause}
 
 
+#: Names of further figures that older queues hold -> the names of today.
+_RENAMED_SCORES = {
+    "share of images copied": "copy rate",
+    "times in training": "multiplicity of the nearest training image",
+    "similarity from which a copy is possible": "copy threshold (similarity)",
+}
+
+
+def score_label(name: str) -> str:
+    """Return the label of a further figure of an item, whatever version named it."""
+    label = _RENAMED_SCORES.get(name, name)
+    return label[:1].upper() + label[1:]
+
+
 def score_words(name: str, value: float) -> str:
     """Return a further figure of an item as a person reads it: shares in per cent."""
-    return f"{value:.0%}" if name.startswith("share ") else f"{value:.3g}"
+    return f"{value:.0%}" if score_label(name) == "Copy rate" else f"{value:.3g}"
 
 
 def thumbnail(image: Tensor) -> bytes:
@@ -139,18 +153,18 @@ def _not_read(row: ScanRow) -> Iterator[str]:
         yield UNREAD
 
 
-def _scores(images: tuple[ImageResult, ...], copied: float) -> Iterator[tuple[str, float]]:
+def _scores(images: tuple[ImageResult, ...], copy_rate: float) -> Iterator[tuple[str, float]]:
     """Yield further figures of a prompt by name."""
-    yield "share of images copied", copied
+    yield "copy rate", copy_rate
     first = [float(image.guidance_norm[0]) for image in images if len(image.guidance_norm)]
     if first:
         yield "guidance norm, first step", sum(first) / len(first)
     worst = most_severe_image(images)
     if worst.copy is not None:
-        yield "times in training", float(worst.copy.copies)
+        yield "multiplicity of the nearest training image", float(worst.copy.multiplicity)
         yield "calibrated L2", worst.copy.calibrated_l2
         if not math.isnan(worst.copy.threshold):
-            yield "similarity from which a copy is possible", worst.copy.threshold
+            yield "copy threshold (similarity)", worst.copy.threshold
 
 
 def _figure(value: object) -> float:

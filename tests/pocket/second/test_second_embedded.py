@@ -91,7 +91,7 @@ def test_the_product_opens_the_folder_and_searches_its_training_set(
     # The index has the rows of the training table, near-duplicates and copies counted.
     tables = inspection.shop.tables
     rows = tables.rows.iloc[: CONFIG.rows]
-    assert training_set.index.copies.tolist() == rows.copies.tolist()
+    assert training_set.index.multiplicity.tolist() == rows.copies.tolist()
     assert len(training_set.index) == 300
     chosen = [0, 120, 299]
     images = row_images(tables, chosen)
@@ -122,7 +122,7 @@ def test_the_truth_of_captions_is_that_of_the_tables(
     assert truth is not None
     assert (truth.kind, truth.trained, truth.lid) == ("duplicate", True, captions.free[number])
     assert truth.images == inside[number]
-    assert truth.copies == captions.copies[number] * inside[number]
+    assert truth.multiplicity == captions.copies[number] * inside[number]
     paraphrase = captions[captions.paraphrase_of == number]
     other = training_set.truth(paraphrase.text.iloc[0])
     if paraphrase.text.iloc[0] != captions.text[number]:

@@ -157,7 +157,7 @@ def test_a_networks_training_set_finds_its_own_images_with_their_copies(
         # Near-duplicates are no distinct images.
         "small-all": int((tables.rows["transform"][:300] == "").sum()) + len(small),
     }
-    assert training_set.index.copies.sum() == expected[stage]
+    assert training_set.index.multiplicity.sum() == expected[stage]
     last = len(training_set.index) - 1
     images = torch.stack([training_set.image(row) for row in (0, last)])
     evidence = copy_evidence(

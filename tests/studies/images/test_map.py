@@ -65,7 +65,7 @@ def test_a_precomputed_map_puts_images_between_their_nearest(folder: Path) -> No
     assert found is not None
     assert found.ids == tuple(range(40, 48))
     assert found.kinds == ("open",) * 4 + ("varied",) * 4
-    assert found.copies == tuple(range(1, 9))
+    assert found.multiplicity == tuple(range(1, 9))
     assert found.places.tolist() == [[float(i), float(i * i)] for i in range(8)]
     assert found.samples.tolist() == [[2.0, 4.0], [1.0, 4.0], [2.0, 4.0]]
 
