@@ -286,12 +286,12 @@ def detect(
     subject: Subject,
     prompts: str | Sequence[str],
     *,
-    share: float = 0.01,
+    fpr: float = 0.01,
     progress: _OnProgress | None = None,
 ) -> Result[DetectorScores]:
     """Score prompts by every calibrated detector; higher is more memorized.
 
-    At most the share `share` (0 to 1) of the reference prompts exceeds a threshold. `frame()`: one
+    At most the share `fpr` (0 to 1) of the reference prompts exceeds a threshold. `frame()`: one
     row per prompt and detector, `percentile` from 0 to 1 among the reference prompts. Errors:
     MMHError for a subject whose detectors are not calibrated.
 
@@ -308,9 +308,7 @@ def detect(
             f"{_name(subject)} has no calibration of its detectors: make one with "
             "calibrate(subject, prompts, folder, every=True), and score with what it returns."
         )
-    scores = _last(
-        score_by_all(subject.model, calibration, _texts(prompts), share=share), progress
-    )
+    scores = _last(score_by_all(subject.model, calibration, _texts(prompts), fpr=fpr), progress)
     return Result(scores)
 
 
@@ -319,15 +317,15 @@ def scan(
     table: str | Path,
     out: str | Path,
     *,
-    share: float = 0.01,
+    fpr: float = 0.01,
     column: str = "",
     progress: _OnProgress | None = None,
 ) -> Result[ScanState]:
     """Score a table of up to a million prompts by the early scan, and study those it flags.
 
     Wen et al. 2024 (arXiv 2407.21720) score a prompt by its guidance norm; the early scan needs no
-    image. Results are Parquet files in the folder `out`, where a stopped scan resumes. `share` is
-    that of reference prompts that may be flagged; `column` names that of the prompts where the
+    image. Results are Parquet files in the folder `out`, where a stopped scan resumes. `fpr` is
+    the false-positive rate on reference prompts; `column` names that of the prompts where the
     table leaves it open. `frame()`: one row per prompt. Errors: MMHError for a table that cannot
     be used, and for a subject whose early scan is not calibrated.
 
@@ -340,9 +338,9 @@ def scan(
     from mmh_core.studies.review.scan import ScanConfig
     from mmh_core.studies.review.scan import scan as scan_study
 
-    if not 0 <= share < 1:
-        raise MMHError(f"share is {share}: it must be from 0 to below 1.")
-    config = ScanConfig(_name(subject), share)
+    if not 0 <= fpr < 1:
+        raise MMHError(f"fpr is {fpr}: it must be from 0 to below 1.")
+    config = ScanConfig(_name(subject), fpr)
     steps = scan_study(Path(table), Path(out), subject, config, column=column)
     return Result(_last(steps, progress))
 

@@ -148,7 +148,7 @@ class ManifoldSamples:
 
 @dataclass(frozen=True)
 class LabelledPrompt:
-    """One prompt of known truth; `kind` is "memorized" or "normal" where no more is known.
+    """One prompt of known truth; `kind` is "memorized" or "reference" where no more is known.
 
     `cause` is a label of `memorization.cause`, "" where it is unknown; in older files `overfitted`
     stands in its place: True for overfitting, False for the data.

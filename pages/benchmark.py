@@ -8,8 +8,8 @@ from views.widgets import layout
 session.guard()
 layout.title(
     "Benchmark",
-    "Every detector scores the same prompts, whose labels are known. Whatever was fitted was "
-    "fitted on other prompts.",
+    "Every detector scores the same prompts, whose labels (memorized or reference) are known. "
+    "Thresholds and constants were fitted on other prompts.",
     term="detector",
 )
 layout.load_chart_library()

@@ -10,10 +10,10 @@ from views.widgets import layout
 session.guard()
 layout.title(
     "Review",
-    "A reviewer gives each flagged prompt a verdict. Every verdict is kept with its reviewer, "
+    "A reviewer gives each flagged prompt a judgement. Every judgement is kept with its reviewer, "
     "time and earlier value in a tamper-evident (hash-chained) log, whose integrity is checked "
     "under Export & audit log.",
-    term="verdict",
+    term="judgement",
 )
 layout.load_chart_library()
 

@@ -112,7 +112,7 @@ def _warm_reference() -> None:
         training_set(models.POCKET)
 
 
-def not_read(name: str, prompt: str, windows: int = 1) -> str:
+def unread_words(name: str, prompt: str, windows: int = 1) -> str:
     """Return in a sentence what of a prompt the text encoder does not read in these windows.
 
     "" where it reads all, and while the model is not in memory.
@@ -163,7 +163,7 @@ def own_calibration(name: str) -> Calibration:
     return Calibration() if folder is None else calibration_beside(folder)
 
 
-def normal(name: str) -> ReferencePrompts | None:
+def reference_prompts(name: str) -> ReferencePrompts | None:
     """Return the reference prompts of a model, None where it has none."""
     return own_calibration(name).reference_prompts
 

@@ -19,7 +19,7 @@ from mmh_core.cli.images import audit, images
 from mmh_core.cli.index import index
 from mmh_core.cli.mitigation import mitigate, mitigation_benchmark
 from mmh_core.cli.options import PARTS, JsonFile, RunFile, Seed, Seeds
-from mmh_core.cli.output import check_places, followed, seed_numbers, write_json
+from mmh_core.cli.output import check_places, run_steps, seed_numbers, write_json
 from mmh_core.cli.pocket import app as pocket
 from mmh_core.cli.review import app as review
 from mmh_core.cli.scan import TABLE_HELP, calibrate, scan
@@ -87,7 +87,7 @@ def manifold(
     }
     chosen = {key: value for key, value in options.items() if value is not None}
     _one_thread()
-    run = followed(manifold_study(checked(replace(config, **chosen))))
+    run = run_steps(manifold_study(checked(replace(config, **chosen))))
     if out is not None:
         save_record(out, run)
     write_json(manifold_summary(run), json_file)
@@ -111,7 +111,7 @@ def lid_benchmark(
         names = tuple(case.strip() for case in cases.split(",") if case.strip())
     numbers = seed_numbers(seeds)
     _one_thread()
-    result = followed(lid_benchmark(names, seeds=numbers, steps=steps))
+    result = run_steps(lid_benchmark(names, seeds=numbers, steps=steps))
     typer.echo(benchmark_tables(result))
     if json_file is not None:
         write_json(result, json_file)

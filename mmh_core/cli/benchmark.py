@@ -27,10 +27,10 @@ from mmh_core.cli.options import (
 )
 from mmh_core.cli.output import (
     check_places,
-    followed,
     index_of,
     labelled_prompts,
-    opened,
+    load_subject,
+    run_steps,
     seed_numbers,
 )
 from mmh_core.records import MMHError
@@ -91,7 +91,7 @@ def benchmark(
         raise MMHError("This model has no labeled prompts of its own: give a table by --prompts.")
     check_labelled(labelled)
     searched = index_of(index, index_images, embedder)
-    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
+    subject = load_subject(model, device, index=searched, calibration=calibration, windows=windows)
     # The model's early scan may know prompts of a person's own table, so there it is made anew.
     usable = calibration is not None or (own and prompts is None)
     early = subject.calibration.early if usable else None
@@ -102,7 +102,7 @@ def benchmark(
                 f"{','.join(map(str, early.seeds))}: give them by --seeds."
             )
         early = None
-    run = followed(
+    run = run_steps(
         benchmark_study(
             *(labelled, subject),
             seeds=numbers,
@@ -111,7 +111,7 @@ def benchmark(
             kept=work if resume else None,
         )
     )
-    pace = followed(throughput(subject.model, [prompt.prompt for prompt in run.prompts]))
+    pace = run_steps(throughput(subject.model, [prompt.prompt for prompt in run.prompts]))
     report(run, out, json_file, pace=pace)
 
 

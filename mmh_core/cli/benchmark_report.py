@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mmh_core.cli.output import warned, write_json
+from mmh_core.cli.output import warn, write_json
 
 if TYPE_CHECKING:
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
@@ -59,7 +59,7 @@ def report(
     if pace is not None:
         parts.append(pace.words())
     typer.echo("\n\n".join(parts))
-    warned(run.missing)
+    warn(run.missing)
     if out is not None:
         save_record(out, run)
     if json_file is not None:

@@ -16,7 +16,7 @@ from mmh_core.cli.furnish_examples import (
 )
 from mmh_core.cli.furnishing import POCKET, Furnishing
 from mmh_core.cli.options import DeviceName, WorkFolder
-from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.cli.output import check_places, run_steps, write_json
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.subject.devices import device_of
@@ -103,7 +103,7 @@ def _calibration(at: Furnishing) -> None:
         guidance=GUIDANCE,
         steps=STEPS,
     )
-    calibration = followed(steps)
+    calibration = run_steps(steps)
     at.keep(
         replace(
             empty_calibration(at.model),
@@ -118,7 +118,7 @@ def _normal(at: Furnishing) -> None:
     from mmh_core.subject.calibration import empty_calibration, image_calibration
 
     scale = image_calibration(at.folder).lid_scale.log_delta
-    references = followed(
+    references = run_steps(
         pocket_reference_prompts(at.folder, at.model, scale, at.seed, kept=at.parts("normal"))
     )
     at.keep(replace(empty_calibration(at.model), reference_prompts=references))
@@ -128,7 +128,7 @@ def _early(at: Furnishing) -> None:
     from mmh_core.studies.detection.reference_prompts import pocket_early
     from mmh_core.subject.calibration import empty_calibration
 
-    early = followed(pocket_early(at.folder, at.model, at.seed))
+    early = run_steps(pocket_early(at.folder, at.model, at.seed))
     at.keep(replace(empty_calibration(at.model), early=early))
 
 
@@ -140,7 +140,7 @@ def _cause(at: Furnishing) -> None:
 
     scale = image_calibration(at.folder).lid_scale.log_delta
     labelled = pocket_labelled(at.folder, at.seed)
-    cause = followed(calibrate_causes(labelled, at.subject(), SEEDS, scale))
+    cause = run_steps(calibrate_causes(labelled, at.subject(), SEEDS, scale))
     at.keep(replace(empty_calibration(at.model), cause=cause))
 
 
@@ -151,7 +151,7 @@ def _detectors(at: Furnishing) -> None:
 
     labelled, subject = pocket_labelled(at.folder, at.seed), at.subject()
     early = subject.calibration.early
-    detectors = followed(
+    detectors = run_steps(
         calibrate_detectors(labelled, subject, early=early, kept=at.parts("detectors"))
     )
     at.keep(replace(empty_calibration(at.model), detectors=detectors))
@@ -164,7 +164,7 @@ def _figures(at: Furnishing) -> None:
     from mmh_core.subject.calibration import image_calibration
 
     chosen = image_calibration(at.folder)
-    figures = followed(check(at.folder, chosen, device=device_of(at.device)))
+    figures = run_steps(check(at.folder, chosen, device=device_of(at.device)))
     add_to_card(at.folder, {"figures": plain(figures.rows)})
     write_text(at.work / "figures.md", check_table(figures) + "\n")
     write_json({"figures": figures.rows}, at.figures("pocket-check"))

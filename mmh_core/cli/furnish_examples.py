@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmh_core.cli.furnishing import Furnishing
-from mmh_core.cli.output import followed, write_json
+from mmh_core.cli.output import run_steps, write_json
 
 if TYPE_CHECKING:
     from mmh_core.studies.images.run import ImageConfig
@@ -31,7 +31,7 @@ def image_example(at: Furnishing, path: Path, config: ImageConfig) -> None:
 
     subject = at.subject()
     steps = kept_image_run(config, subject, at.parts("images"))
-    save_record(path, followed(scanned(steps, at.model, subject.calibration.early)))
+    save_record(path, run_steps(scanned(steps, at.model, subject.calibration.early)))
 
 
 def mitigation_examples(at: Furnishing) -> None:
@@ -53,14 +53,14 @@ def mitigation_example(at: Furnishing, path: Path, config: MitigationConfig) -> 
     from mmh_core.studies.mitigation.token_attribution import token_study
 
     subject, kept = at.subject(), at.parts("mitigation")
-    run = followed(mitigation_study(config, subject, kept=kept))
+    run = run_steps(mitigation_study(config, subject, kept=kept))
     listed = paraphrases_listed(at.folder, config.prompts[0])
-    run = followed(robust_study(run, subject, listed, kept=kept))
+    run = run_steps(robust_study(run, subject, listed, kept=kept))
     save_record(path, run)
     words = path.with_name(f"{path.stem}-tokens{path.suffix}")
     if words.exists():
         first = replace(config, prompts=config.prompts[:1])
-        save_record(words, followed(token_study(first, subject, run.cells[0].latents)))
+        save_record(words, run_steps(token_study(first, subject, run.cells[0].latents)))
 
 
 def training_example(at: Furnishing) -> None:
@@ -73,6 +73,6 @@ def training_example(at: Furnishing) -> None:
     for path in sorted((at.assets / "mitigation" / "training").glob("*.safetensors")):
         config = load_record(path, TrainingMitigationRun).config
         steps = training_mitigation(config, at.folder, at.subject(), at.parts("training"))
-        run = followed(steps)
+        run = run_steps(steps)
         save_record(path, run)
         write_json(training_summary(run), at.figures("pocket-training-mitigation"))

@@ -12,7 +12,7 @@ import typer
 from mmh_core.cli.furnish import STAGES, run_stages
 from mmh_core.cli.furnish_examples import image_example, mitigation_example
 from mmh_core.cli.furnishing import Furnishing
-from mmh_core.cli.output import check_places, followed, run_to_end, write_json
+from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.retrieval.umap_layout import umap_layout_steps
@@ -151,7 +151,7 @@ def _figures(at: Furnishing, inspection: Inspection) -> None:
         counts=inspection.counts,
         cause=NetworkCauses,
     )
-    figures = followed(steps)
+    figures = run_steps(steps)
     add_to_card(at.folder, {"figures": plain(figures.rows)})
     write_text(at.work / "figures.md", check_table(figures, ".4g") + "\n")
     write_json({"figures": figures.rows}, at.figures("pocket-check"))

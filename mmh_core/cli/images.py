@@ -24,11 +24,11 @@ from mmh_core.cli.options import (
 )
 from mmh_core.cli.output import (
     check_places,
-    followed,
     index_of,
-    opened,
+    load_subject,
+    run_steps,
     seed_numbers,
-    warned,
+    warn,
     write_json,
 )
 from mmh_core.records import MMHError
@@ -100,12 +100,14 @@ def images(
     # Before the model is loaded, which takes its time, and again with what the model recommends.
     checked(_config(model, options, None))
     searched = index_of(index, index_images, embedder)
-    subject = opened(model, device, index=searched, calibration=calibration)
+    subject = load_subject(model, device, index=searched, calibration=calibration)
     config = checked(_config(model, options, subject.model))
     if keep is not None:
         # The page scrubs through decoded steps; the folder does without.
         config = replace(config, frames=ImageConfig.frames)
-    run = followed(scanned(image_study(config, subject), subject.model, subject.calibration.early))
+    run = run_steps(
+        scanned(image_study(config, subject), subject.model, subject.calibration.early)
+    )
     if keep is not None:
         save_record(keep, run)
     write_folder(
@@ -115,7 +117,7 @@ def images(
         ),
     )
     typer.echo(image_table(run))
-    warned(run.missing)
+    warn(run.missing)
     typer.echo(f"\nImages, run.json, images.csv and report.html are in {out}.")
 
 
@@ -150,8 +152,8 @@ def audit(
         data = file.read(MAX_BYTES)
     about = _settings_in_png(data)
     searched = index_of(index, index_images, embedder)
-    subject = opened(model, device, index=searched, calibration=calibration)
-    summary = image_summary(followed(audit_study(data, caption, subject)))
+    subject = load_subject(model, device, index=searched, calibration=calibration)
+    summary = image_summary(run_steps(audit_study(data, caption, subject)))
     # The audit generates nothing: a seed and steps would say nothing.
     for name in ("image", "seed", "guidance_norm"):
         del summary[name]

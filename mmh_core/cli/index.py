@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmh_core.cli.options import Column, EmbedderName, OutFolder
-from mmh_core.cli.output import followed, write_json
+from mmh_core.cli.output import run_steps, write_json
 from mmh_core.counting import agreeing, plural
 from mmh_core.retrieval.image_names import printable_path
 
@@ -49,7 +49,7 @@ def index(
     check_place(out)
     # Before the embedder is loaded, which takes its time.
     table = None if captions is None else read_captions(captions, column)
-    indexed = followed(index_folder(folder, load_embedder(embedder), captions=table))
+    indexed = run_steps(index_folder(folder, load_embedder(embedder), captions=table))
     if indexed.index is None:
         raise ValueError(f"{folder} gave no index.")
     save_index(indexed.index, out, files=indexed.files, left_out=indexed.left_out)

@@ -27,13 +27,13 @@ from mmh_core.cli.options import (
 )
 from mmh_core.cli.output import (
     check_places,
-    followed,
     index_of,
     labelled_prompts,
-    opened,
+    load_subject,
+    run_steps,
     seed_numbers,
-    warn_not_whole,
-    warned,
+    warn,
+    warn_truncated,
     write_json,
 )
 from mmh_core.formats.markdown import markdown_table
@@ -52,9 +52,13 @@ def mitigate(
     mitigations: Annotated[
         str, typer.Option(help="Mitigations as name:strength, separated by commas.")
     ] = "sparse_repellency,padding_fix,attention_attenuation",
-    normal: Annotated[
+    references: Annotated[
         list[str] | None,
-        typer.Option(help="A reference prompt, to check side effects on; may be repeated."),
+        typer.Option(
+            "--reference-prompt",
+            "--normal",
+            help="A reference prompt, to check side effects on; may be repeated.",
+        ),
     ] = None,
     model: ModelName = "pocket-sd",
     seeds: Seeds = "0,1,2,3",
@@ -74,7 +78,7 @@ def mitigate(
         typer.Option(
             "--robust",
             help="Try whether copies come back: by paraphrases, other seeds, and an attack on "
-            "the embedding, with the --normal prompts as its control. Takes longer than the "
+            "the embedding, with the reference prompts as its control. Takes longer than the "
             "comparison.",
         ),
     ] = False,
@@ -106,13 +110,13 @@ def mitigate(
         raise MMHError(
             "--words keeps the token attribution beside the run: say where by --keep FILE."
         )
-    prompts, numbers = (prompt, *(normal or ())), seed_numbers(seeds)
+    prompts, numbers = (prompt, *(references or ())), seed_numbers(seeds)
     treatments = treatments_of(mitigations)
     # Before the model is loaded, which takes its time, and again with what the model recommends.
     small = MitigationConfig(model, prompts, numbers, treatments, Sampling(steps or 1, 1.0, 8, 8))
     checked(small)
     searched = index_of(index, index_images, embedder)
-    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
+    subject = load_subject(model, device, index=searched, calibration=calibration, windows=windows)
     sampling = replace(
         subject.sampling,
         steps=subject.sampling.steps if steps is None else steps,
@@ -124,10 +128,10 @@ def mitigate(
             "Whether copies come back is searched for among training images: give an index of "
             "them by --index, or leave --robust out."
         )
-    run = followed(mitigation_study(config, subject))
+    run = run_steps(mitigation_study(config, subject))
     if robust:
         listed = paraphrases_listed(_folder(model), prompt)
-        run = followed(robust_study(run, subject, listed))
+        run = run_steps(robust_study(run, subject, listed))
     more = () if searched is None else searched.arguments()
     write_folder(out, mitigation_files(run, run_command(run, more)))
     if keep is not None:
@@ -135,7 +139,7 @@ def mitigate(
         if words:
             _keep_words(keep, run, subject)
     typer.echo(comparison_table(run))
-    warned(run.missing)
+    warn(run.missing)
     typer.echo(f"\nImages, run.json, images.csv and report.html are in {out}.")
 
 
@@ -144,7 +148,7 @@ def _keep_words(keep: Path, run: MitigationRun, subject: Subject) -> None:
     from mmh_core.studies.mitigation.token_attribution import token_study
 
     config = replace(run.config, prompts=run.config.prompts[:1])
-    attributions = followed(token_study(config, subject, run.cells[0].latents))
+    attributions = run_steps(token_study(config, subject, run.cells[0].latents))
     save_record(keep.with_name(f"{keep.stem}-tokens{keep.suffix}"), attributions)
 
 
@@ -208,15 +212,15 @@ def mitigation_benchmark(
         doses=listed_doses(folder) if own else None,
     )
     searched = index_of(index, index_images, embedder)
-    subject = opened(model, device, index=searched, calibration=calibration)
+    subject = load_subject(model, device, index=searched, calibration=calibration)
     if subject.training_set is None:
         raise MMHError(
             "Copies are searched for among training images: give an index of them by --index."
         )
     taken = (*chosen.calibration, *chosen.test, *chosen.normal)
-    warn_not_whole(subject.model, [caption.text for caption in taken])
+    warn_truncated(subject.model, [caption.text for caption in taken])
     inputs = BenchmarkInputs(subject, numbers, work, resume, robust)
-    result = followed(benchmark(chosen, inputs))
+    result = run_steps(benchmark(chosen, inputs))
     typer.echo(benchmark_tables(result))
     if json_file is not None:
         write_json(benchmark_summary(result), json_file)
@@ -284,7 +288,7 @@ def _conclusion(judged: tuple[TreatmentVerdict, ...]) -> list[str]:
     else:
         before, after = judged[0].row.alignment.mean.value, chosen.row.alignment.mean.value
         effect = chosen.references.effect
-        step = " (give several by --normal)" if effect == "not checked" else ""
+        step = " (give several by --reference-prompt)" if effect == "not checked" else ""
         lines = [
             f"Best of those that pass: {chosen.row.label} {chosen.treatment.strength:g}, "
             f"alignment {before:.2f} -> {after:.2f}, reference prompts {effect}{step}; "

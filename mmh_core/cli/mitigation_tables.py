@@ -91,8 +91,8 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
         f"{plural(len(result.captions.calibration), 'caption')} of the other half, else the "
         "strongest. Solved: no copy by the search, LID risen beyond its error, alignment at "
         "least nine tenths of that of the unmitigated image of the seed, the subject of the "
-        "prompt kept. Strengths, rewrites and the chain are chosen on other seeds than those of "
-        "the figures. Not solved: below the copy threshold, LID unchanged. Costs are per image.",
+        "prompt kept. Strengths, rewrites and the chain are chosen on other seeds than those "
+        "reported. Not solved: below the copy threshold, LID unchanged. Costs are per image.",
         f"At least 90 % copies before, at least 90 % solved, reference captions unharmed: "
         f"{', '.join(good) if good else 'none'} ({len(good)}).",
         *_robustness_sentences(result),
@@ -137,7 +137,7 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
 
 
 def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
-    """Return all figures of a benchmark as records and plain values."""
+    """Return all numbers of a benchmark as records and plain values."""
     from mmh_core.studies.mitigation.benchmark_rows import (
         MOVERS,
         attribution_rows,

@@ -32,7 +32,7 @@ Seeds = Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 JsonFile = Annotated[
     Path | None,
-    typer.Option("--json", metavar="FILE", help="Write all figures as JSON to this file."),
+    typer.Option("--json", metavar="FILE", help="Write all numbers as JSON to this file."),
 ]
 KeepFile = Annotated[Path | None, typer.Option("--keep", metavar="FILE", help=KEEP)]
 #: Of commands that leave nothing but the run.
@@ -72,7 +72,10 @@ CalibrationOut = Annotated[
         help="Write to this file, such as calibration.safetensors; its other parts stay.",
     ),
 ]
-Share = Annotated[float, typer.Option("--share", help="False-positive rate on reference prompts.")]
+FalsePositiveRate = Annotated[
+    float,
+    typer.Option("--fpr", "--share", help="False-positive rate on reference prompts, 0 to 1."),
+]
 EmbedderName = Annotated[
     str,
     typer.Option(
@@ -90,9 +93,9 @@ LabelledTable = Annotated[
     Path | None,
     typer.Option(
         "--prompts",
-        help="Table with the columns prompt and label (memorized or normal, or the published "
-        "types MV, RV, TV, N, VM, TM), group where there is one, and copies, how often each "
-        "image of the prompt stands in the training set, where that is known.",
+        help="Table with the columns prompt and label (memorized or reference, or the "
+        "published types MV, RV, TV, N, VM, TM), group where there is one, and copies, how often "
+        "each image of the prompt stands in the training set, where that is known.",
     ),
 ]
 ReferenceTable = Annotated[
@@ -111,5 +114,8 @@ IndexImages = Annotated[
 ]
 Windows = Annotated[
     int,
-    typer.Option("--windows", help="Read long prompts in so many windows of the text encoder."),
+    typer.Option(
+        "--windows",
+        help="Number of context windows in which the text encoder reads a long prompt.",
+    ),
 ]

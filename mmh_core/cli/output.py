@@ -76,7 +76,7 @@ def kept_calibration(path: Path) -> Calibration | None:
         ) from error
 
 
-def followed(progress: Iterator[Progress[Result | None]]) -> Result:
+def run_steps(progress: Iterator[Progress[Result | None]]) -> Result:
     """Run long work to its end and return its last result, with progress on standard error.
 
     Raises MMHError for work without a result.
@@ -131,17 +131,17 @@ def seed_numbers(text: str) -> tuple[int, ...]:
         raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
 
 
-def warned(sentences: Iterable[str]) -> None:
+def warn(sentences: Iterable[str]) -> None:
     """Write what a run lacks to standard error."""
     for sentence in sentences:
         typer.echo(f"Warning: {sentence}", err=True)
 
 
-def warn_not_whole(model: TextToImage, prompts: Sequence[str]) -> None:
+def warn_truncated(model: TextToImage, prompts: Sequence[str]) -> None:
     """Write to standard error which prompts the text encoder truncates or cannot encode."""
     from mmh_core.text_to_image.unread_text import partly_read_lines, partly_read_prompts
 
-    warned(partly_read_lines(partly_read_prompts(model, prompts)))
+    warn(partly_read_lines(partly_read_prompts(model, prompts)))
 
 
 def index_of(
@@ -168,7 +168,7 @@ def index_of(
     return IndexedFolder(index, images, embedder)
 
 
-def opened(
+def load_subject(
     name: str,
     device: str,
     *,
@@ -196,10 +196,10 @@ def _draw_images(name: str) -> None:
 
     folder = model_folder(name)
     if folder is not None and (folder / "world.json").exists() and has_to_draw(folder):
-        followed(drawing(folder))
+        run_steps(drawing(folder))
 
 
-def opened_model(name: str, device: str, windows: int = 1) -> TextToImage:
+def load_model(name: str, device: str, windows: int = 1) -> TextToImage:
     """Open a model alone, likewise, for a command that compares with no training image."""
     from mmh_core.subject.devices import device_of
     from mmh_core.text_to_image.stable_diffusion import load

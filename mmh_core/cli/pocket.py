@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
-from mmh_core.cli.output import check_places, followed, run_to_end, write_json
+from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
 from mmh_core.cli.pocket_second import (
     build_second,
     check_second_world,
@@ -108,13 +108,13 @@ def build_command(
         config = fitted_to(minutes, config, torch_device, work)
     sys.stderr.write("Generating the training set\n")
     world = build_world(seed, share=config.share)
-    built = followed(build(config, out, work, device=torch_device, world=world))
+    built = run_steps(build(config, out, work, device=torch_device, world=world))
     run_to_end(furnish(out, world, card_of(config, built)))
     folder = out.resolve()
     for stage in CALIBRATIONS:
         STAGES[stage](Furnishing(folder.parent, work, device, folder.name))
     typer.echo(f"Built into {built.out}.")
-    result = followed(check(out, image_calibration(out), device=torch_device))
+    result = run_steps(check(out, image_calibration(out), device=torch_device))
     add_to_card(out, {"figures": plain(result.rows)})
     typer.echo(f"{check_table(result)}\n\n{_SEARCHED}")
 
@@ -171,7 +171,7 @@ def check_command(
             "wrote, or leave it out for the one that comes with this program."
         )
     chosen = image_calibration(folder)
-    result = followed(check(folder, chosen, device=device_of(device)))
+    result = run_steps(check(folder, chosen, device=device_of(device)))
     typer.echo(f"{check_table(result)}\n\n{_SEARCHED}")
     if json_file is not None:
         write_json({"figures": result.rows}, json_file)

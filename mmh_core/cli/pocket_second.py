@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from mmh_core.cli.output import followed, write_json
+from mmh_core.cli.output import run_steps, write_json
 from mmh_core.cli.tables import check_table
 from mmh_core.records import MMHError
 from mmh_core.subject.devices import device_of
@@ -29,7 +29,9 @@ def build_second(
     planned = planned_minutes(config)
     for name in STAGES if stage is None else (stage,):
         typer.echo(f"{name}: about {planned[name]:.0f} minutes on one idle core", err=True)
-        report = followed(run_stage(config, name, work, device=device_of(device), minutes=minutes))
+        report = run_steps(
+            run_stage(config, name, work, device=device_of(device), minutes=minutes)
+        )
         if not report.finished:
             typer.echo(f"{name}: not finished; the same command resumes it.")
             return
@@ -47,14 +49,14 @@ def check_second_world(
     if minutes is not None and not 0 <= minutes < math.inf:
         raise MMHError(f"minutes must be a number from 0, got {minutes!r}.")
     place = device_of(device)
-    result = followed(
+    result = run_steps(
         check_second(SecondConfig(), work, device=place, minutes=minutes, cause=NetworkCauses)
     )
     typer.echo(check_table(result, ".4g"))
     if json_file is not None:
         write_json({"figures": result.rows}, json_file)
     if result.short:
-        typer.echo(f"\n{len(result.short)} of {len(result.rows)} figures are short.")
+        typer.echo(f"\n{len(result.short)} of {len(result.rows)} measurements miss their bars.")
         raise SystemExit(1)
 
 

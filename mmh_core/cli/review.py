@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import CalibrationFile, CaseFile, DeviceName
-from mmh_core.cli.output import check_places, followed, opened
+from mmh_core.cli.output import check_places, load_subject, run_steps
 from mmh_core.counting import plural
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM, assets
@@ -75,7 +75,7 @@ def verify_command(
     ] = None,
     data: Data = _DATA,
 ) -> None:
-    """Check that every verdict and item is as it was recorded; exit status 1 where one is not.
+    """Check that every judgement and item is as it was recorded; exit status 1 where one is not.
 
     Reads only, the files of runs too. Without a seal that was kept elsewhere, a log that somebody
     computed anew, or an older copy put back, cannot be told from the true one.
@@ -147,7 +147,7 @@ def _verified(file: SqliteFile, queue: str, seals: list[str], runs: str) -> Chai
 @app.command("remove")
 def remove_command(
     queue: Annotated[str, typer.Argument(help="Id of the queue.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Remove its verdicts too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove its judgements too.")] = False,
     data: Data = _DATA,
 ) -> None:
     """Remove a queue with its items and its log from the data folder; files of runs stay."""
@@ -160,7 +160,7 @@ def remove_command(
     if rows.get(queue, 1) and not yes:
         raise MMHError(
             f"The queue {quoted(queue, 64)} has {rows.get(queue, 'an unknown number of')} rows of "
-            f"verdicts: export it first ({PROGRAM} review export), then add --yes to remove it."
+            f"judgements: export it first ({PROGRAM} review export), then add --yes to remove it."
         )
     remove_queue(file, queue)
     typer.echo(f"Removed {quoted(queue, 64)}.")
@@ -172,7 +172,7 @@ def export_command(
     out: CaseFile,
     data: Data = _DATA,
 ) -> None:
-    """Write a queue with its evidence, verdicts and runs to one zip file."""
+    """Write a queue with its evidence, judgements and runs to one zip file."""
     from mmh_core.store.case_export import export_case
 
     check_places(out)
@@ -212,7 +212,7 @@ def demonstration_command(
 
     check_places(out)
     folder = Path(CATALOGUE["pocket-sd"].source)
-    write_demonstration(opened("pocket-sd", device, calibration=calibration), folder, out)
+    write_demonstration(load_subject("pocket-sd", device, calibration=calibration), folder, out)
 
 
 def write_demonstration(
@@ -227,7 +227,7 @@ def write_demonstration(
 
     with TemporaryDirectory() as temporary:
         runs = Path(temporary) / "runs"
-        items = followed(demonstration_items(subject, folder, runs, parts))
+        items = run_steps(demonstration_items(subject, folder, runs, parts))
         file = _file(Path(temporary), make=True)
         queue = create_queue(
             file,

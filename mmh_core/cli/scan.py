@@ -14,20 +14,20 @@ from mmh_core.cli.options import (
     Column,
     DeviceName,
     EmbedderName,
+    FalsePositiveRate,
     IndexFolder,
     IndexImages,
     ModelName,
     OutFolder,
-    Share,
     Windows,
 )
 from mmh_core.cli.output import (
-    followed,
     index_of,
     kept_calibration,
+    load_subject,
     no_calibration,
-    opened,
-    warn_not_whole,
+    run_steps,
+    warn_truncated,
 )
 from mmh_core.counting import agreeing, plural
 from mmh_core.records import MMHError
@@ -53,7 +53,7 @@ def scan(
     out: OutFolder,
     model: ModelName = "pocket-sd",
     calibration: CalibrationFile = None,
-    share: Share = 0.01,
+    fpr: FalsePositiveRate = 0.01,
     study: Annotated[
         bool, typer.Option(help="Generate and analyze images of flagged prompts.")
     ] = True,
@@ -74,8 +74,8 @@ def scan(
     from mmh_core.subject.subject import open_calibration
     from mmh_core.text_to_image.stable_diffusion import check_model
 
-    if not 0 <= share < 1:
-        raise MMHError(f"share is {share}: it must be from 0 to below 1.")
+    if not 0 <= fpr < 1:
+        raise MMHError(f"fpr is {fpr}: it must be from 0 to below 1.")
     if out.exists() and not out.is_dir():
         raise MMHError(f"{out} is a file: name a folder for the results.")
     if calibration is None:
@@ -88,8 +88,10 @@ def scan(
     summary = summarize(table, column=column)
     typer.echo(summary.text(), err=True)
     summary.check()
-    subject = opened(model, device, index=searched, calibration=calibration_kept, windows=windows)
-    state = followed(scanned(table, out, subject, ScanConfig(model, share, study), column=column))
+    subject = load_subject(
+        model, device, index=searched, calibration=calibration_kept, windows=windows
+    )
+    state = run_steps(scanned(table, out, subject, ScanConfig(model, fpr, study), column=column))
     typer.echo(f"{scan_summary(state)}\n{summary.sentence()}")
 
 
@@ -129,21 +131,21 @@ def calibrate(
     summary.check()
     prompts = read_calibrating(table, column=column)
     searched = index_of(index, index_images, embedder)
-    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
+    subject = load_subject(model, device, index=searched, calibration=calibration, windows=windows)
     made = empty_calibration(subject.model)
     # Before the work: parts of another model or sampling are not mixed.
     if kept is not None:
         kept.with_parts(made)
     if calibration is not None:
         made = subject.calibration.with_parts(made)
-    warn_not_whole(subject.model, [row.prompt for row in prompts])
+    warn_truncated(subject.model, [row.prompt for row in prompts])
     # One calibration of the early scan, by which tables are scanned and prompts are scored.
-    early = followed(calibrate_early(subject.model, prompts))
+    early = run_steps(calibrate_early(subject.model, prompts))
     parts = replace(empty_calibration(subject.model), early=early)
     if every:
         from mmh_core.studies.detection.calibrate import calibrate_detectors
 
-        full = followed(calibrate_detectors(prompts, subject, early=early))
+        full = run_steps(calibrate_detectors(prompts, subject, early=early))
         parts = replace(parts, detectors=full)
     update_calibration(out, made.with_parts(parts))
     what = "every detector" if every else "the early scan"
@@ -161,7 +163,7 @@ def scan_summary(state: ScanState) -> str:
         f"{state.threshold:.3g}; {state.known:,} {agreeing(state.known, 'was', 'were')} "
         f"cached{pace}."
     ]
-    lines += state.not_read()
+    lines += state.truncations()
     lines.append(state.detection_rate)
     if state.problem_count:
         lines.append(f"{state.problem_count:,} rows were left out:")

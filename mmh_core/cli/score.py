@@ -11,19 +11,19 @@ from mmh_core.cli.options import (
     CalibrationFile,
     DeviceName,
     EmbedderName,
+    FalsePositiveRate,
     IndexFolder,
     IndexImages,
     JsonFile,
     ModelName,
-    Share,
     Windows,
 )
 from mmh_core.cli.output import (
     check_places,
-    followed,
     index_of,
+    load_model,
     no_calibration,
-    opened_model,
+    run_steps,
     write_json,
 )
 from mmh_core.formats.markdown import markdown_table
@@ -36,7 +36,7 @@ def score(
     prompts: Annotated[list[str], typer.Argument(help="Prompts to score.")],
     model: ModelName = "pocket-sd",
     calibration: CalibrationFile = None,
-    share: Share = 0.01,
+    fpr: FalsePositiveRate = 0.01,
     json_file: JsonFile = None,
     windows: Windows = 1,
     index: IndexFolder = None,
@@ -56,15 +56,15 @@ def score(
         check_prompt(prompt)
     if calibration is None:
         check_model(model)
-    searched = index_of(index, index_images, embedder)
-    opened = open_calibration(model, calibration)
-    if opened.detectors is None:
+    indexed = index_of(index, index_images, embedder)
+    kept = open_calibration(model, calibration)
+    if kept.detectors is None:
         raise no_calibration(model, calibration, "calibrate TABLE --all", " of all detectors")
-    if searched is not None:
+    if indexed is not None:
         # Scores need no training image: a named index is opened so that a wrong one is refused.
-        open_training_set(model, searched)
-    loaded = opened_model(model, device, windows)
-    scores = followed(score_by_all(loaded, opened.detectors, prompts, share=share))
+        open_training_set(model, indexed)
+    loaded = load_model(model, device, windows)
+    scores = run_steps(score_by_all(loaded, kept.detectors, prompts, fpr=fpr))
     typer.echo(score_table(scores))
     if json_file is not None:
         write_json(scores, json_file)
@@ -88,8 +88,8 @@ def score_table(scores: DetectorScores) -> str:
         "threshold but that of the early scan" if scores.scan_reference_prompts else "threshold"
     )
     parts.append(
-        f"At {scores.share:.1%} each {others} of {scores.model} is "
-        f"{threshold_words(scores.share, scores.reference_prompts)}. "
+        f"At {scores.fpr:.1%} each {others} of {scores.model} is "
+        f"{threshold_words(scores.fpr, scores.reference_prompts)}. "
         f"{scores.detection_rate}".rstrip()
     )
     return "\n\n".join(parts)
@@ -97,9 +97,9 @@ def score_table(scores: DetectorScores) -> str:
 
 def _score_cells(scores: DetectorScores, i: int, k: int) -> list[str]:
     """Return score, percentile, threshold and what they say of a prompt by a detector."""
-    score, share = float(scores.score[i, k]), float(scores.percentile[i, k])
+    score, percentile = float(scores.score[i, k]), float(scores.percentile[i, k])
     threshold = f"{float(scores.threshold[k]):.3g}"
     if math.isnan(score):
         return ["-", "-", threshold, "undefined: the prompt changes nothing"]
     flag = "flagged" if scores.flagged[i, k] else ""
-    return [f"{score:.3g}", f"{share:.0%}", threshold, flag]
+    return [f"{score:.3g}", f"{percentile:.0%}", threshold, flag]

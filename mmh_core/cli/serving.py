@@ -66,7 +66,7 @@ def with_options_kept(words: Sequence[str]) -> list[str]:
 
 
 def user(
-    name: Annotated[str, typer.Argument(help="The name under which verdicts are recorded.")],
+    name: Annotated[str, typer.Argument(help="The name under which judgements are recorded.")],
     users: Annotated[Path, typer.Option(help="The list of users; made if it is missing.")],
 ) -> None:
     """Let a person into a shared server, or give them a new password.

@@ -160,7 +160,7 @@ def plain(value: Any) -> Any:
 
 
 def check_table(result: Check, form: str = ".3f") -> str:
-    """Return the figures as a Markdown table; one that is not measured is "not built"."""
+    """Return the measurements as a Markdown table; what is not measured is "not built"."""
     heads = ("figure", "bar", "measured", "95 % interval", "counted on", "")
     return markdown_table(heads, [_check_cells(row, form) for row in result.rows])
 

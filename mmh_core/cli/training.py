@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import KEEP, DeviceName, JsonFile, Seed
-from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.cli.output import check_places, run_steps, write_json
 from mmh_core.cli.tables import plain
 from mmh_core.formats.markdown import markdown_table
 from mmh_core.subject.devices import device_of
@@ -52,7 +52,7 @@ def training_mitigation(
     model = load(POCKET, device=device_of(device))
     calibration = calibration_beside(POCKET)
     subject = Subject(model, pocket_training_set(POCKET, calibration), calibration)
-    run = followed(study(config, POCKET, subject))
+    run = run_steps(study(config, POCKET, subject))
     save_record(out, run)
     typer.echo(training_table(run))
     if json_file is not None:
@@ -98,7 +98,7 @@ def _robustness(snapshot: TrainingMitigationSnapshot) -> str:
 
 
 def training_summary(run: TrainingMitigationRun) -> dict[str, object]:
-    """Return the figures of every snapshot as plain values."""
+    """Return the numbers of every snapshot as plain values."""
     return {
         "model_sha256": run.sha256,
         "steps": run.config.steps,

@@ -26,8 +26,8 @@ Need = Literal["noise", "trace", "image"]
 class Measurement:
     """The estimates of B rows: `values` (B, F) float32, one column per estimate.
 
-    `nfe` counts NFE per row, a reverse pass as one more; `generation` those of the generation that
-    it was computed from, 0 where none was needed.
+    `nfe` counts NFE per row, a backward pass as one more; `generation` those of the generation
+    that it was computed from, 0 where none was needed.
     """
 
     values: Tensor

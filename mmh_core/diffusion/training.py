@@ -16,11 +16,12 @@ from mmh_core.diffusion.score_model import ScoreModel, edm_input, edm_mixture, e
 
 #: Noise scales, in units of the data's standard deviation, that a network is trained on.
 LOWEST_NOISE, HIGHEST_NOISE = 5e-3, 20.0
-#: Below this scale the loss no longer asks for more precision; without it the smallest scales,
+#: Below this scale the loss demands no more precision; without it the smallest scales,
 #: where the network's own rounding rules, drown the gradients of all others.
 LOSS_FLOOR = 1e-2
-#: Multiples of the (scaled) input whose sines and cosines the network sees, in few dimensions.
-WAVES, WAVED_DIM = (2.0, 4.0, 8.0), 3
+#: Fourier features: multiples of the (scaled) input whose sines and cosines the network gets, in
+#: up to so many dimensions.
+FOURIER_MULTIPLES, FOURIER_DIM = (2.0, 4.0, 8.0), 3
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
@@ -44,13 +45,13 @@ class DenoiserMLP(nn.Module):
     plain perceptron that only adds the noise scale to its input leaves a point mass at LID 1 or 2
     after the same training (mean absolute error .42 instead of .002 on the lollipop).
 
-    In up to `WAVED_DIM` dimensions the input is joined by sines and cosines of its multiples
+    In up to `FOURIER_DIM` dimensions the input is joined by sines and cosines of its multiples
     (Tancik et al. 2020): they make local answers learnable, seven isolated points on a circle in
     500 steps instead of more than 3,000.
     """
 
     frequencies: Tensor
-    waves: Tensor
+    multiples: Tensor
 
     def __init__(
         self,
@@ -70,9 +71,9 @@ class DenoiserMLP(nn.Module):
         dim = math.prod(shape)
         self.modulation_shape = (depth, 2, width)
         self.register_buffer("frequencies", torch.tensor([1.0, 2.0, 4.0, 8.0]))
-        waves = WAVES if dim <= WAVED_DIM else ()
-        self.register_buffer("waves", torch.tensor(waves))
-        self.inlet = _linear(dim * (1 + 2 * len(waves)), width, generator)
+        multiples = FOURIER_MULTIPLES if dim <= FOURIER_DIM else ()
+        self.register_buffer("multiples", torch.tensor(multiples))
+        self.input_layer = _linear(dim * (1 + 2 * len(multiples)), width, generator)
         self.noise = nn.Sequential(
             _linear(9, 64, generator), nn.SiLU(), _linear(64, 2 * width * depth, generator)
         )
@@ -85,7 +86,7 @@ class DenoiserMLP(nn.Module):
             )
             for _ in range(depth)
         )
-        self.outlet = nn.Sequential(nn.SiLU(), _linear(width, dim, generator))
+        self.output_layers = nn.Sequential(nn.SiLU(), _linear(width, dim, generator))
 
     def forward(self, x: Tensor, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """Return F (B, *shape) for x (B, *shape) at noise label (B,); there is no condition."""
@@ -95,16 +96,16 @@ class DenoiserMLP(nn.Module):
         phase = noise[:, None] * self.frequencies
         features = torch.cat([noise[:, None], phase.sin(), phase.cos()], dim=1)
         gains, shifts = self.noise(features).unflatten(1, self.modulation_shape).unbind(2)
-        hidden = self.inlet(self._with_waves(x.flatten(1)))
+        hidden = self.input_layer(self._with_fourier_features(x.flatten(1)))
         for i, (norm, block) in enumerate(zip(self.norms, self.blocks, strict=True)):
             hidden = hidden + block(norm(hidden) * (1 + gains[:, i]) + shifts[:, i])
-        answer: Tensor = self.outlet(hidden)
+        answer: Tensor = self.output_layers(hidden)
         return answer.reshape(x.shape)
 
-    def _with_waves(self, x: Tensor) -> Tensor:
-        if not len(self.waves):
+    def _with_fourier_features(self, x: Tensor) -> Tensor:
+        if not len(self.multiples):
             return x
-        angles = (x[:, :, None] * self.waves).flatten(1)
+        angles = (x[:, :, None] * self.multiples).flatten(1)
         return torch.cat([x, angles.sin(), angles.cos()], dim=1)
 
 

@@ -31,7 +31,7 @@ _WINDOW = (-0.5, -0.25, 0.0, 0.25, 0.5)
 class EstimatorSpec:
     """One estimator: its label, its function, its cost and its limit.
 
-    `cost` is in forward passes per point at the default options, a reverse pass counting as one;
+    `cost` is in NFE per point at the default options, a backward pass counting as one;
     `max_dim` is the largest ambient dimension D, None for any.
     """
 

@@ -1,4 +1,4 @@
-"""The tangent projector: one forward pass and any number of reverse passes.
+"""The tangent projector: one forward pass and any number of backward passes.
 
 At `y = alpha x` let `T(y) = alpha x0_hat(y) = y - sigma eps_hat(y)`. Its Jacobian `P = dT/dy` has
 eigenvalues near 1 along the manifold that the model learned at this scale and near 0 across it
@@ -61,14 +61,14 @@ class Linearization:
         return self.pullbacks(v[:, None])[:, 0]
 
     def pullbacks(self, v: Tensor) -> Tensor:
-        """Return `v'P` for K vectors per point, (B, K, *shape), by K reverse passes each."""
+        """Return `v'P` for K vectors per point, (B, K, *shape), by K backward passes each."""
         parts = [self._pull(part) for part in torch.split(v, self.copies, dim=1)]
         return torch.cat(parts, dim=1)
 
     def nfe(self, products: int, times: int = 1) -> float:
-        """Return the cost per point, in forward passes, of `times` calls of `pullbacks`.
+        """Return the NFE per point of `times` calls of `pullbacks`.
 
-        The forward pass is included, each reverse pass counts as one (measured: 1.0-1.5), and so
+        The forward pass is included, each backward pass counts as one (measured: 1.0-1.5), and so
         does the padding of the last copies. A guided model counts as one network, and is two.
         """
         return float(self.copies * (1 + times * math.ceil(products / self.copies)))

@@ -30,8 +30,8 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     status = STATUSES[int(estimates.status[row])]
     figure = theme.base(
         f"LID over the noise scale at {point.kind} {_own_number(run, point_id)}: "
-        f"{theme.said(lid)} at δ = {math.exp(float(estimates.log_delta[row])):.2g} ({status}); "
-        f"{theme.data_lid_name(run)} {theme.said(data)}.",
+        f"{theme.lid_text(lid)} at δ = {math.exp(float(estimates.log_delta[row])):.2g} "
+        f"({status}); {theme.data_lid_name(run)} {theme.lid_text(data)}.",
         height=_HEIGHT,
     )
     noise.shade_band(figure, snapshot)
@@ -50,7 +50,7 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     noise.line(figure, x, curve, name, look, markers=True)
     if not math.isnan(data):
         look = {"color": theme.TRUTH_LINE, "width": 1.5, "dash": "dash"}
-        name = f"{theme.data_lid_name(run)} {theme.said(data)}"
+        name = f"{theme.data_lid_name(run)} {theme.lid_text(data)}"
         noise.line(figure, x, torch.full_like(curve, data), name, look)
     values = torch.cat([curve, middle, torch.tensor([lid, data, 0.0, 1.0])])
     values = values[values.isfinite()]
@@ -122,7 +122,7 @@ def training(run: ManifoldRun, snapshot: Snapshot | None = None) -> go.Figure:
     curve = panels.Line("", steps, losses, "step %{x:,}: loss %{y:.3g}", markers=False)
     # From the lowest loss, not from 0: it never gets there, and its fall is what matters.
     panels.draw(figure, loss, [curve], from_zero=False)
-    hover = f"median LID of the data {theme.said(run.typical_lid)}"
+    hover = f"median LID of the data {theme.lid_text(run.typical_lid)}"
     typical = panels.level(figure, run.typical_lid, "median of the data", hover)
     panels.draw(figure, lid, [*_lid_lines(run), typical])
     hover = f"{run.chance_memorized:.0%} of fresh data have d₁ / d₂ < ⅓"

@@ -23,7 +23,7 @@ BAND = (0.05, 0.95)
 
 
 def lid_curve(
-    image: ImageResult, log_deltas: Tensor, log_delta: float, normal: ReferencePrompts | None
+    image: ImageResult, log_deltas: Tensor, log_delta: float, reference: ReferencePrompts | None
 ) -> go.Figure:
     """Draw an image's conditional LID over the noise scales (K,), with that of reference prompts.
 
@@ -35,14 +35,14 @@ def lid_curve(
     x = theme.numbers(log_deltas.exp())
     lid = math.nan if image.lid is None else image.lid.conditional
     figure = theme.base(
-        f"LID over the noise scale: {theme.said(lid)} at δ = {math.exp(log_delta):.2g}"
-        + ("." if normal is None else ", beside the band of reference prompts."),
+        f"LID over the noise scale: {theme.lid_text(lid)} at δ = {math.exp(log_delta):.2g}"
+        + ("." if reference is None else ", beside the band of reference prompts."),
         height=_HEIGHT,
     )
     tops = [*image.curve.tolist(), lid]
-    if normal is not None and len(normal.curve):
-        normal_x = theme.numbers(normal.log_deltas.exp())
-        tops += _band(figure, normal_x, normal.curve, "reference prompts, 5 to 95 %")
+    if reference is not None and len(reference.curve):
+        reference_x = theme.numbers(reference.log_deltas.exp())
+        tops += _band(figure, reference_x, reference.curve, "reference prompts, 5 to 95 %")
     error = image.curve_error.nan_to_num(0.0)
     noise.ribbon(figure, x, image.curve + error, image.curve - error)
     name, hover = "this image (± 1 standard error)", "LID %{y:.1f} at δ = %{x:.2g}"
@@ -57,7 +57,7 @@ def lid_curve(
     return figure
 
 
-def guidance_norms(image: ImageResult, normal: ReferencePrompts | None) -> go.Figure:
+def guidance_norms(image: ImageResult, reference: ReferencePrompts | None) -> go.Figure:
     """Draw `|eps_c - eps_u|` of an image at every step, with the band of reference prompts."""
     norm = image.guidance_norm
     if not len(norm) or not bool(norm.isfinite().any()):
@@ -69,8 +69,8 @@ def guidance_norms(image: ImageResult, normal: ReferencePrompts | None) -> go.Fi
         height=_HEIGHT,
     )
     tops = norm.tolist()
-    if normal is not None and normal.guidance_norm.shape[1:] == norm.shape:
-        tops += _band(figure, steps, normal.guidance_norm, "reference prompts, 5 to 95 %")
+    if reference is not None and reference.guidance_norm.shape[1:] == norm.shape:
+        tops += _band(figure, steps, reference.guidance_norm, "reference prompts, 5 to 95 %")
     hover = "%{y:.3g} at step %{x}"
     noise.line(figure, steps, norm, "this image", _LOOK, hover=hover, markers=True)
     high = max(value for value in tops if math.isfinite(value))
@@ -79,7 +79,7 @@ def guidance_norms(image: ImageResult, normal: ReferencePrompts | None) -> go.Fi
     return figure
 
 
-def lid_histogram(images: Sequence[ImageResult], normal: ReferencePrompts | None) -> go.Figure:
+def lid_histogram(images: Sequence[ImageResult], reference: ReferencePrompts | None) -> go.Figure:
     """Draw the LID of these images as marks above the distribution of the reference prompts."""
     read = [(image, image.lid.conditional) for image in images if image.lid is not None]
     read = [(image, lid) for image, lid in read if math.isfinite(lid)]
@@ -87,20 +87,20 @@ def lid_histogram(images: Sequence[ImageResult], normal: ReferencePrompts | None
         return theme.empty("No LID was estimated yet.", height=_HEIGHT)
     median = torch.tensor([lid for _, lid in read]).median()
     beside = ""
-    if normal is not None:
-        middle = float(normal.conditional.nanmedian())
-        beside = f", beside {len(normal.conditional)} reference images with median {middle:.1f}"
+    if reference is not None:
+        middle = float(reference.conditional.nanmedian())
+        beside = f", beside {len(reference.conditional)} reference images with median {middle:.1f}"
     figure = theme.base(
         f"LID of {len(read)} images: median {float(median):.1f}{beside}.", height=_HEIGHT
     )
     most = 1.0
-    if normal is not None:
-        most = _bars(figure, normal.conditional, [lid for _, lid in read])
+    if reference is not None:
+        most = _bars(figure, reference.conditional, [lid for _, lid in read])
     _marks(figure, read, 1.12 * most)
     figure.update_xaxes(theme.axis("LID"))
-    title = "reference images" if normal is not None else ""
+    title = "reference images" if reference is not None else ""
     figure.update_yaxes(
-        theme.axis(title, range=[0, 1.6 * most], showticklabels=normal is not None)
+        theme.axis(title, range=[0, 1.6 * most], showticklabels=reference is not None)
     )
     return figure
 
@@ -178,9 +178,9 @@ def _cloud(figure: go.Figure, layout: ImageMap, rows: list[int], kind: str, colo
     )
 
 
-def _bars(figure: go.Figure, normal: Tensor, lids: list[float]) -> float:
+def _bars(figure: go.Figure, reference: Tensor, lids: list[float]) -> float:
     """Draw the histogram of the reference prompts' LID, and return its highest bar."""
-    values = normal[normal.isfinite()]
+    values = reference[reference.isfinite()]
     high = max([float(values.max()), *lids])
     width = next((w for w in (0.5, 1, 2, 5, 10, 20, 50) if high / w <= 24), 100)
     counts = torch.bincount((values / width).floor().long().clamp_min(0))

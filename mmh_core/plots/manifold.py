@@ -155,7 +155,7 @@ def _alt(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> str:
     if snapshot is None:
         return f"{len(run.shown)} training points before training, with the true manifold."
     samples, trained = snapshot.generated, snapshot.trained
-    text = theme.said
+    text = theme.lid_text
     descriptions = {
         "model LID": f"model LID: median {text(float(samples.lid.nanmedian()))} at the "
         f"samples and {text(float(trained.lid.nanmedian()))} at the training points",

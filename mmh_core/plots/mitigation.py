@@ -101,7 +101,7 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
 
 
 def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
-    """Draw, for prompts that are normal, how much each treatment changes alignment.
+    """Draw, for reference prompts, how much each treatment changes alignment.
 
     A dot per treatment with its interval over images; 0 is the unmitigated image. A red cross
     is one under which an image becomes a copy.

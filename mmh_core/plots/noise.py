@@ -96,7 +96,7 @@ def mark_chosen(figure: go.Figure, lid: float, ends: tuple[float, float], status
     note = "" if status == "plateau" else f" ({status})"
     theme.label(
         figure,
-        f"chosen: <b>LID {theme.said(lid)}</b>{note}",
+        f"chosen: <b>LID {theme.lid_text(lid)}</b>{note}",
         # Annotations on a logarithmic axis are placed by the logarithm, traces are not.
         x=(low + high) / 2 / math.log(10),
         y=lid,

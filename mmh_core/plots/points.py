@@ -165,13 +165,14 @@ def hover_text(run: ManifoldRun, snapshot: Snapshot | None, point: PointPlace) -
     data_lid = theme.data_lid_name(run)
     if snapshot is None:
         row = int(run.shown[point.index])
-        return f"<b>training point {row}</b><br>{data_lid} {theme.said(float(run.train.lid[row]))}"
+        lid = theme.lid_text(float(run.train.lid[row]))
+        return f"<b>training point {row}</b><br>{data_lid} {lid}"
     estimates = point.estimates(snapshot)
     own = int(run.shown[point.index]) if point.kind == "training point" else point.index
     lines = [
         f"<b>{point.kind} {own}</b>",
-        f"model LID {theme.said(float(estimates.lid[point.index]))}",
-        f"{data_lid} {theme.said(float(estimates.true_lid[point.index]))}",
+        f"model LID {theme.lid_text(float(estimates.lid[point.index]))}",
+        f"{data_lid} {theme.lid_text(float(estimates.true_lid[point.index]))}",
         VERDICTS[int(estimates.verdict[point.index])],
     ]
     if point.kind == "generated sample":

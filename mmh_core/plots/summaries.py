@@ -35,12 +35,12 @@ def lid_histogram(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
     trained = _shares(snapshot.trained.lid, centers, width)
     taken = [i for i, share in enumerate(trained) if share]
     medians = [
-        theme.said(float(r.lid.nanmedian())) for r in (snapshot.generated, snapshot.trained)
+        theme.lid_text(float(r.lid.nanmedian())) for r in (snapshot.generated, snapshot.trained)
     ]
     figure = theme.base(
         f"Distribution of model LID after {snapshot.step:,} steps: median {medians[0]} at "
         f"{len(snapshot.generated.lid)} samples, {medians[1]} at {len(snapshot.trained.lid)} "
-        f"training points; {theme.said(run.typical_lid)} is the median of the data.",
+        f"training points; {theme.lid_text(run.typical_lid)} is the median of the data.",
         height=300,
     )
     figure.add_trace(
@@ -111,7 +111,7 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
         return theme.empty("The estimators are compared after training.", height=300)
     truth_known = theme.truth_known(run)
     reference = (
-        f"the true LID is unknown and {theme.said(run.typical_lid)} is the median of the data."
+        f"the true LID is unknown and {theme.lid_text(run.typical_lid)} is the median of the data."
     )
     best = min(dots, key=lambda dot: dot.value)
     figure = theme.base(
@@ -125,7 +125,7 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
         if members := [dot for dot in dots if dot.row.side == side]:
             figure.add_trace(_group(members, look, truth_known))
     for dot in dots:
-        text = f"{dot.value:.2f}" if truth_known else theme.said(dot.value)
+        text = f"{dot.value:.2f}" if truth_known else theme.lid_text(dot.value)
         theme.label(figure, text, x=dot.high, y=dot.height, xshift=8)
     lowest = dots[-1].height
     bare: dict[str, Any] = {
@@ -219,9 +219,9 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
     copies = [run.snapshots[-1].fraction_memorized for run in ordered]
     figure = theme.base(
         f"From {ordered[0].config.points:,} to {ordered[-1].config.points:,} training images the "
-        f"median LID of generated images goes from {theme.said(lids[0])} to "
-        f"{theme.said(lids[-1])} and the share with d1 / d2 below 1 / 3 from {copies[0]:.0%} to "
-        f"{copies[-1]:.0%}.",
+        f"median LID of generated images goes from {theme.lid_text(lids[0])} to "
+        f"{theme.lid_text(lids[-1])} and the share with d1 / d2 below 1 / 3 from {copies[0]:.0%} "
+        f"to {copies[-1]:.0%}.",
         height=360,
         legend=False,
     )

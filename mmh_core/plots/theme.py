@@ -255,8 +255,8 @@ def whole_ticks(most: float) -> dict[str, object]:
     return {"dtick": 1} if most <= 6 else {}
 
 
-def said(value: float) -> str:
-    """Return a LID as people say it: one decimal at most, "unknown" for NaN."""
+def lid_text(value: float) -> str:
+    """Return a LID as text: one decimal at most, "unknown" for NaN."""
     if math.isnan(value):
         return "unknown"
     # + 0.0 turns -0.0, a rounded small negative number, into 0.

@@ -1,4 +1,4 @@
-"""Say what a run found in files that stand alone: a page, a zip, a command, figures as JSON."""
+"""The results of a run in files that stand alone: a page, a zip, a command, numbers as JSON."""
 
 from mmh_core.report.command import image_command
 from mmh_core.report.folder import run_files, run_zip

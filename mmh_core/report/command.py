@@ -43,7 +43,7 @@ def mitigation_command(config: MitigationConfig, more: Sequence[str] = ()) -> st
     words = [PROGRAM, "mitigate", *option("--model", config.model)]
     words += option("--prompt", config.prompts[0])
     for prompt in config.prompts[1:]:
-        words += option("--normal", prompt)
+        words += option("--reference-prompt", prompt)
     words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
     tried = [
         f"{treatment.mitigation}:{treatment.strength!r}" for treatment in config.treatments[1:]

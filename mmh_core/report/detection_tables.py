@@ -59,10 +59,10 @@ def _counted(run: BenchmarkRun) -> str:
     )
 
 
-def used_thresholds(run: BenchmarkRun, names: Sequence[str], share: float = 0.01) -> list[str]:
+def used_thresholds(run: BenchmarkRun, names: Sequence[str], fpr: float = 0.01) -> list[str]:
     """Return in sentences what detectors find at the threshold that `score` and `scan` use."""
     return [
-        f"{row.label}: {counts(run, row, share).words()}" for row in run.rows if row.name in names
+        f"{row.label}: {counts(run, row, fpr).words()}" for row in run.rows if row.name in names
     ]
 
 

@@ -26,7 +26,7 @@ _FORMATS = (FORMAT, MITIGATION_FORMAT)
 
 
 def run_files(run: ImageRun, command: str) -> dict[str, bytes]:
-    """Return the files of a run by name: images, figures, the page, and the table.
+    """Return the files of a run by name: images, numbers, the page, and the table.
 
     Images are `NNN-seed-S.png` and carry their settings; `command` is the command that repeats
     the run.
@@ -93,7 +93,7 @@ def _known(name: str) -> bool:
 
 
 def _is_run(path: Path) -> bool:
-    """Tell whether a file holds the figures of a run, of whatever size it may be."""
+    """Tell whether a file holds the numbers of a run, of whatever size it may be."""
     try:
         if not path.is_file() or path.stat().st_size > _LONGEST:
             return False

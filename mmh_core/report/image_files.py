@@ -1,7 +1,7 @@
 """Write an image as PNG together with how it was drawn and read, and get that back from a file.
 
 What is known stands in one iTXt chunk of PNG (ISO/IEC 15948, 11.3.3.4) as compact JSON in UTF-8,
-uncompressed. There is no date in it: equal images with equal figures are equal bytes. The latents
+uncompressed. There is no date in it: equal images with equal numbers are equal bytes. The latents
 stand in a chunk of their own (`mmh_core.formats.png_latents`).
 """
 

@@ -20,7 +20,7 @@ from mmh_core.report.charts import Chart, svg
 from mmh_core.report.page import (
     SMALL,
     data_url,
-    figure,
+    number_text,
     percentile_words,
     render,
     similarity_words,
@@ -88,7 +88,7 @@ def _card(run: ImageRun, image: ImageResult) -> dict[str, Any]:
 
 
 def _figures(image: ImageResult) -> list[tuple[str, str]]:
-    """Return the figures of an image with their names, what is unknown left out."""
+    """Return the numbers of an image with their names, what is unknown left out."""
     rows = []
     for lid in image.lids:
         rows.append((f"LID, {lid.label}", _with_error(lid.conditional, lid.conditional_error)))
@@ -103,7 +103,7 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
     if image.truth is not None:
         trained = "a training caption" if image.truth.trained else "not itself a training caption"
         rows.append(("Ground truth of the prompt", f"{image.truth.kind}, {trained}"))
-        rows.append(("Data LID", figure(image.truth.lid)))
+        rows.append(("Data LID", number_text(image.truth.lid)))
         rows.append(("Training images of the caption", f"{image.truth.multiplicity:,}"))
     return rows
 
@@ -111,9 +111,9 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
 def _copy_figures(copy: ImageCopyEvidence) -> list[tuple[str, str]]:
     rows = [("Similarity", similarity_words(copy))]
     if not math.isnan(copy.calibrated_l2):
-        rows.append(("Calibrated distance", figure(copy.calibrated_l2, 2)))
+        rows.append(("Calibrated distance", number_text(copy.calibrated_l2, 2)))
     if not math.isnan(copy.ratio):
-        rows.append(("Distance ratio", figure(copy.ratio, 2)))
+        rows.append(("Distance ratio", number_text(copy.ratio, 2)))
     if copy.file:
         rows.append(("File of the nearest", copy.file))
     if copy.nearest >= 0:
@@ -122,7 +122,9 @@ def _copy_figures(copy: ImageCopyEvidence) -> list[tuple[str, str]]:
 
 
 def _with_error(value: float, error: float) -> str:
-    return figure(shown_lid(value)) + ("" if math.isnan(error) else f" ± {figure(error)} SE")
+    return number_text(shown_lid(value)) + (
+        "" if math.isnan(error) else f" ± {number_text(error)} SE"
+    )
 
 
 def _settings(run: ImageRun) -> list[tuple[str, str]]:
@@ -132,9 +134,9 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
         dimensions = f"{run.images[0].latents.numel():,}, the most that a LID can be"
     if not math.isnan(run.log_delta):
         scale = f"{math.exp(run.log_delta):.3g} (log delta {run.log_delta:.3f})"
-    normal = "none at these settings"
+    reference = "none at these settings"
     if run.reference is not None:
-        normal = f"{len(run.reference.conditional):,} images of prompts that are not memorized"
+        reference = f"{len(run.reference.conditional):,} images of prompts that are not memorized"
     searched = "none: no training images"
     if run.searched:
         searched = (
@@ -149,10 +151,10 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
         ("Scheduler", config.sampling.scheduler),
         ("Height x width", f"{config.sampling.height} x {config.sampling.width} pixels"),
         ("Negative prompt", config.sampling.negative or "none"),
-        ("Text-encoder windows", str(config.sampling.windows)),
+        ("Context windows", str(config.sampling.windows)),
         ("Dimensions of the latents", dimensions),
         ("Noise scale of LID", scale),
-        ("Reference distribution", normal),
+        ("Reference distribution", reference),
         ("Training images searched", searched),
         ("Device", run.device),
     ]
@@ -214,11 +216,11 @@ def _curve(run: ImageRun, image: ImageResult) -> str:
     )
 
 
-def _comparable(normal: ReferencePrompts | None, log_deltas: Tensor) -> Tensor | None:
+def _comparable(reference: ReferencePrompts | None, log_deltas: Tensor) -> Tensor | None:
     """Return the reference curves where they stand at the run's scales."""
-    if normal is None or normal.log_deltas.shape != log_deltas.shape:
+    if reference is None or reference.log_deltas.shape != log_deltas.shape:
         return None
-    return normal.curve if torch.allclose(normal.log_deltas, log_deltas) else None
+    return reference.curve if torch.allclose(reference.log_deltas, log_deltas) else None
 
 
 def _band(values: Tensor | None) -> tuple[tuple[float, ...], tuple[float, ...]]:

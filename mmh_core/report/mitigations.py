@@ -1,4 +1,4 @@
-"""What a comparison of mitigations leaves: images, figures, one page, and the command line.
+"""What a comparison of mitigations leaves: images, numbers, one page, and the command line.
 
 As with image runs there is no date and no measured second in any file: drawing the comparison
 again gives the same bytes on one machine.
@@ -19,7 +19,7 @@ from mmh_core.mitigations.wording import word_diff
 from mmh_core.report.charts import frontier_svg
 from mmh_core.report.folder import FIGURES, PAGE, TABLE
 from mmh_core.report.image_files import png_bytes
-from mmh_core.report.page import SMALL, data_url, figure, render
+from mmh_core.report.page import SMALL, data_url, number_text, render
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
 from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes, rank_bound_of
@@ -40,7 +40,7 @@ _FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
 
 
 def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
-    """Return the files of a comparison by name: images, figures, the page, and the table.
+    """Return the files of a comparison by name: images, numbers, the page, and the table.
 
     Images are `NNN-seed-S.png`; run.json says which treatment and prompt a number belongs to.
     """
@@ -60,7 +60,7 @@ def _images(run: MitigationRun) -> list[tuple[Cell, int]]:
 
 
 def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
-    """Return all figures of a comparison as JSON types, unknown ones as None."""
+    """Return all numbers of a comparison as JSON types, unknown ones as None."""
     names = {id(cell): i for i, cell in enumerate(run.cells)}
     return {
         "format": MITIGATION_FORMAT,
@@ -184,7 +184,7 @@ def mitigation_report(run: MitigationRun, command: str) -> str:
         rows=[
             _row(i + 1, verdict.row) | _outcome_cells(verdict) for i, verdict in enumerate(judged)
         ],
-        normal=[_row(i + 1, row) for i, row in enumerate(treatment_rows(run, drawn))]
+        references=[_row(i + 1, row) for i, row in enumerate(treatment_rows(run, drawn))]
         if drawn
         else [],
         cells=[_cell(run, cell) for cell in run.cells],
@@ -260,8 +260,8 @@ def _outcome_cells(verdict: TreatmentVerdict) -> dict[str, str]:
     if verdict.treatment.mitigation == "none" or not row.images:
         return robust | {"solved": "", "unsolved": "", "references": ""}
     return robust | {
-        "solved": figure(row.share("solved"), 2),
-        "unsolved": figure(row.share("not solved"), 2),
+        "solved": number_text(row.share("solved"), 2),
+        "unsolved": number_text(row.share("not solved"), 2),
         "references": harm(verdict.references) or verdict.references.effect,
     }
 
@@ -271,7 +271,7 @@ def _row(number: int, row: TreatmentRow) -> dict[str, str]:
 
     def figure_text(name: str, digits: int) -> str:
         compared = getattr(row, name)
-        text = figure(compared.mean.value, digits)
+        text = number_text(compared.mean.value, digits)
         change = compared.difference
         if base or math.isnan(change.value):
             return text
@@ -308,9 +308,9 @@ def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
                 "url": data_url(cell.images[i], _SIDE),
                 "kind": OUTCOME_ROWS[outcomes[i].kind].frame if outcomes else "",
                 "said": outcomes[i].reason if outcomes else "not compared",
-                "alignment": figure(float(cell.alignment[i]), 2),
-                "similarity": figure(float(cell.similarity[i]), 3),
-                "lid": figure(float(cell.lid[i])),
+                "alignment": number_text(float(cell.alignment[i]), 2),
+                "similarity": number_text(float(cell.similarity[i]), 3),
+                "lid": number_text(float(cell.lid[i])),
             }
             for i in range(len(cell.kinds))
         ],

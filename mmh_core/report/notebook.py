@@ -21,7 +21,7 @@ from mmh_core.records import LidEstimate
 from mmh_core.report.page import (
     SMALL,
     data_url,
-    figure,
+    number_text,
     percentile_words,
     render,
     similarity_words,
@@ -45,10 +45,10 @@ _SIDE, _THUMB = 192, 64
 
 
 class Framed(Protocol):
-    """A record whose figures are a table."""
+    """A record whose numbers are a table."""
 
     def frame(self) -> pd.DataFrame:
-        """Return the figures, one row per thing measured."""
+        """Return the numbers, one row per thing measured."""
         ...
 
 
@@ -59,13 +59,13 @@ Record = TypeVar("Record", bound=Framed, covariant=True)
 class Result(Generic[Record]):
     """What a function of the API returns: the `record` of the study, shown as HTML in a notebook.
 
-    `record` holds everything that was measured, tensors included; `frame()` its figures.
+    `record` holds everything that was measured, tensors included; `frame()` its numbers.
     """
 
     record: Record
 
     def frame(self) -> pd.DataFrame:
-        """Return the figures as a pandas table; each record says what its rows are."""
+        """Return the numbers as a pandas table; each record says what its rows are."""
         return self.record.frame()
 
     def __repr__(self) -> str:
@@ -78,7 +78,7 @@ class Result(Generic[Record]):
 
 @dataclass(frozen=True)
 class Card:
-    """One image beside its nearest training image, with its verdict and figures."""
+    """One image beside its nearest training image, with its verdict and numbers."""
 
     verdict: str
     sign: str
@@ -144,12 +144,13 @@ def interval_words(lid: ImageLid) -> str:
 
     The interval is that of the estimator's own randomness, by Student's t.
     """
-    value, (low, high) = figure(shown_lid(lid.conditional)), lid.interval
+    value, (low, high) = number_text(shown_lid(lid.conditional)), lid.interval
     if not math.isnan(low):
-        return f"{value} (95 % interval {figure(shown_lid(low))} to {figure(shown_lid(high))})"
+        ends = " to ".join(number_text(shown_lid(end)) for end in (low, high))
+        return f"{value} (95 % interval {ends})"
     if math.isnan(lid.conditional_error):
         return value
-    return f"{value} (standard error {figure(lid.conditional_error)})"
+    return f"{value} (standard error {number_text(lid.conditional_error)})"
 
 
 def _images(run: ImageRun) -> View:
@@ -179,7 +180,7 @@ def _card(image: ImageResult, alt: str) -> Card:
     if image.copy is not None:
         figures.append(("similarity", similarity_words(image.copy)))
     if image.truth is not None:
-        figures.append(("true LID", figure(image.truth.lid)))
+        figures.append(("true LID", number_text(image.truth.lid)))
     return Card(
         image.verdict,
         row.sign,
@@ -207,9 +208,9 @@ def _mitigations(run: MitigationRun) -> View:
             (
                 row.label if base else f"{row.label} {row.treatment.strength:g}",
                 tuple(data_url(image, _THUMB) for image in images),
-                figure(row.copied.mean.value, 2),
-                figure(row.alignment.mean.value, 2),
-                figure(shown_lid(row.lid.mean.value)),
+                number_text(row.copied.mean.value, 2),
+                number_text(row.alignment.mean.value, 2),
+                number_text(shown_lid(row.lid.mean.value)),
                 row.refused or ("" if base else passes),
             )
         )
@@ -217,7 +218,7 @@ def _mitigations(run: MitigationRun) -> View:
     head = f"“{run.config.prompts[0]}” with and without mitigations, from the same noise"
     shown_seeds = ", ".join(str(seed) for seed in run.config.seeds[:MOST_IMAGES])
     table = _table(head, columns, rows, notes=run.missing)
-    seeds = f"Images of seeds {shown_seeds}; figures of all {len(run.config.seeds)} seeds."
+    seeds = f"Images of seeds {shown_seeds}; numbers of all {len(run.config.seeds)} seeds."
     return View(table.head, table.notes, columns=columns, rows=table.rows, after=(seeds,))
 
 
@@ -226,9 +227,9 @@ def _scores(scores: DetectorScores) -> View:
         (
             "" if k else prompt,
             label,
-            figure(float(scores.score[i, k]), 3),
+            number_text(float(scores.score[i, k]), 3),
             percentile_words(share) if math.isfinite(share) else "unknown",
-            figure(float(scores.threshold[k]), 3),
+            number_text(float(scores.threshold[k]), 3),
             "flagged" if scores.flagged[i, k] else "",
         )
         for i, prompt in enumerate(scores.prompts)
@@ -251,16 +252,19 @@ def _scan(state: ScanState) -> View:
     frame = state.frame()
     flagged = frame[frame.flagged.astype(bool)].sort_values("score", ascending=False)
     rows: list[Row] = [
-        (str(prompt), figure(score, 2), "" if pd.isna(verdict) else str(verdict))
+        (str(prompt), number_text(score, 2), "" if pd.isna(verdict) else str(verdict))
         for prompt, score, verdict in zip(
             flagged.prompt, flagged.score.astype(float), flagged.verdict, strict=True
         )
     ]
     head = (
         f"{state.done:,} prompts scanned, {state.flagged:,} flagged above "
-        f"{figure(state.threshold, 2)}"
+        f"{number_text(state.threshold, 2)}"
     )
-    notes = (*state.not_read(), *(message for _, message in state.problems[:MOST_ROWS]))
+    notes = (
+        *state.truncations(),
+        *(message for _, message in state.problems[:MOST_ROWS]),
+    )
     left_out = (f"{state.problem_count:,} rows left out",) if state.problem_count else ()
     return _table(head, ("prompt", "score", "verdict"), rows, notes=(*left_out, *notes))
 
@@ -268,9 +272,10 @@ def _scan(state: ScanState) -> View:
 def _estimate(estimate: LidEstimate) -> View:
     pairs = zip(estimate.lid.tolist(), estimate.standard_error.tolist(), strict=True)
     rows: list[Row] = [
-        (f"{i}", figure(lid, 2), figure(error, 2)) for i, (lid, error) in enumerate(pairs)
+        (f"{i}", number_text(lid, 2), number_text(error, 2))
+        for i, (lid, error) in enumerate(pairs)
     ]
-    head = f"LID of {len(rows):,} points, {estimate.nfe:.0f} network evaluations each"
+    head = f"LID of {len(rows):,} points, {estimate.nfe:.0f} NFE each"
     return _table(head, ("point", "LID", "standard error"), rows)
 
 
@@ -285,7 +290,7 @@ def _manifold(run: ManifoldRun) -> View:
         counts = at.verdict.bincount(minlength=len(VERDICTS)).tolist()
         among = ", ".join(f"{n:,} {v}" for v, n in zip(VERDICTS, counts, strict=True) if n)
         lids = [at.true_lid.nanmedian(), at.lid.nanmedian()]
-        rows.append((name, *(figure(float(lid), 2) for lid in lids), among))
+        rows.append((name, *(number_text(float(lid), 2) for lid in lids), among))
     notes = () if last.fits else ("The model does not fit its data: its LID says nothing yet.",)
     drawn = scatter(run, last) if run.train.ambient_dim == 2 else ""
     columns = ("at", "median data LID", "median model LID", "verdicts")

@@ -1,4 +1,4 @@
-"""What all HTML reports share: the template engine, figures in words, and images inside the page.
+"""What all HTML reports share: the template engine, numbers as text, and images inside the page.
 
 Every text is escaped by the engine, whoever wrote it; the base template forbids scripts and
 foreign content (Content-Security-Policy).
@@ -31,7 +31,7 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"printable": printable, "figure": figure}
+    environment.filters |= {"printable": printable, "figure": number_text}
     return environment.get_template(template).render(values)
 
 
@@ -45,7 +45,7 @@ def printable(text: str) -> str:
     )
 
 
-def figure(value: float, digits: int = 1) -> str:
+def number_text(value: float, digits: int = 1) -> str:
     """Return a figure as people read it, "unknown" for NaN."""
     # + 0.0 turns -0.0, a rounded small negative number, into 0.
     return "unknown" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
@@ -55,10 +55,10 @@ def similarity_words(copy: ImageCopyEvidence) -> str:
     """Return a similarity with the copy threshold, below which no copy is proposed."""
     if math.isnan(copy.similarity):
         return "unknown"
-    value = figure(copy.similarity, 3)
+    value = number_text(copy.similarity, 3)
     if math.isnan(copy.threshold):
         return f"{value} (no copy threshold)"
-    return f"{value} (copy threshold {figure(copy.threshold, 3)})"
+    return f"{value} (copy threshold {number_text(copy.threshold, 3)})"
 
 
 def percentile_words(percentile: float) -> str:
@@ -67,7 +67,7 @@ def percentile_words(percentile: float) -> str:
         return "more than 99 %"
     if 0 < percentile < 0.0005:
         return "less than 0.1 %"
-    return f"{figure(100 * percentile, 1 if 0 < percentile < 0.1 else 0)} %"
+    return f"{number_text(100 * percentile, 1 if 0 < percentile < 0.1 else 0)} %"
 
 
 def data_url(image: Tensor, most: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""A queue with everybody's verdicts, as a report reads it, and what it says in words."""
+"""A queue with everybody's judgements, as a report reads it, and what it says in words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mmh_core.store.verdict_chain import ChainReport, verify
 
 @dataclass(frozen=True)
 class ReportItem:
-    """An item with the verdict of each reviewer."""
+    """An item with the judgement of each reviewer."""
 
     position: int
     item: ReviewItem
@@ -38,7 +38,7 @@ class ReportItem:
 
     @property
     def verdict(self) -> ReviewVerdict | None:
-        """Return the most severe verdict that anybody gave, None for no verdict yet."""
+        """Return the most severe judgement that anybody gave, None for no judgement yet."""
         return max(
             (judgement.verdict for _, judgement in self.judgements),
             key=lambda verdict: REVIEW_ROWS[verdict].severity,
@@ -47,23 +47,23 @@ class ReportItem:
 
     @property
     def verdicts(self) -> tuple[ReviewVerdict, ...]:
-        """Return the verdicts that were given, without skips, in the order of the reviewers."""
+        """Return the judgements that were given, without skips, in the order of the reviewers."""
         values = (judgement.verdict for _, judgement in self.judgements)
         return tuple(verdict for verdict in values if verdict is not None and verdict != "skip")
 
     @property
     def agreed_verdict(self) -> ReviewVerdict | None:
-        """Return the verdict of all who judged the item, None where they differ or nobody did."""
+        """Return what all who judged the item agree on, None where they differ or nobody did."""
         return self.verdicts[0] if len(set(self.verdicts)) == 1 else None
 
     @property
     def disputed(self) -> bool:
-        """Return whether two reviewers gave it different verdicts."""
+        """Return whether two reviewers gave it different judgements."""
         return len(set(self.verdicts)) > 1
 
     @property
     def contradicted(self) -> bool:
-        """Return whether the verdict of the people and the copy that was measured disagree."""
+        """Return whether the judgement of the people and the copy that was measured disagree."""
         if self.agreed_verdict == "not memorized":
             return self.item.kind in COPY_VERDICTS
         return self.agreed_verdict in COPY_VERDICTS and self.item.kind == "no copy found"
@@ -86,7 +86,7 @@ class QueueCase:
 
 
 def read_case(file: SqliteFile, queue: str) -> QueueCase:
-    """Read a queue with everybody's verdicts, and verify its log. Errors: MMHError."""
+    """Read a queue with everybody's judgements, and verify its log. Errors: MMHError."""
     names = reviewers(file, queue)
     progress = tuple((name, queue_progress(file, queue, name)) for name in names)
     most = sorted(progress, key=lambda entry: -entry[1].judged)[:2]
@@ -120,7 +120,7 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
 def summary_words(case: QueueCase) -> str:
     """Return what people decided, in words for somebody who knows nothing of the method.
 
-    Counted are verdicts on which all who judged an item agree; where they differ nothing is.
+    Counted are judgements on which all who judged an item agree; where they differ nothing is.
     """
     total, who = len(case.items), len(case.progress)
     judged = [item for item in case.items if item.verdicts]
@@ -137,13 +137,13 @@ def summary_words(case: QueueCase) -> str:
     if who > 1:
         alone = sum(len(item.verdicts) == 1 for item in judged)
         sentences.append(
-            f"Of these, {alone:,} by one reviewer only, whose verdict is counted as it is."
+            f"Of these, {alone:,} by one reviewer only, whose judgement is counted as it is."
         )
     sentences.append(_copies_words(agreed.count("exact copy"), agreed.count("template copy")))
     for count, words in (
         (agreed.count("unsure"), "nobody was sure"),
         (sum(item.disputed for item in judged), "the reviewers contradict one another"),
-        (sum(item.contradicted for item in judged), "verdict and measurement disagree"),
+        (sum(item.contradicted for item in judged), "judgement and measurement disagree"),
     ):
         if count:
             sentences.append(f"At {count:,} {words}{'' if words[0] == 'n' else ': listed below'}.")
@@ -170,7 +170,7 @@ def _copies_words(exact: int, template: int) -> str:
 def conflicts(case: QueueCase) -> tuple[tuple[str, tuple[ReportItem, ...]], ...]:
     """Return the items to look at again, under what is in conflict; only what there is."""
     groups = (
-        ("Verdict and measurement disagree", [item for item in case.items if item.contradicted]),
+        ("Judgement and measurement disagree", [item for item in case.items if item.contradicted]),
         ("Reviewers disagree", [item for item in case.items if item.disputed]),
     )
     return tuple((title, tuple(items)) for title, items in groups if items)
@@ -182,7 +182,7 @@ def queue_command(queue: QueueRecord) -> str:
     name, share = settings.get("name"), settings.get("share")
     if not isinstance(name, str) or not isinstance(share, int | float) or "study" not in settings:
         return ""
-    words = [PROGRAM, "scan", name, "--model", queue.model, "--share", f"{share:g}"]
+    words = [PROGRAM, "scan", name, "--model", queue.model, "--fpr", f"{share:g}"]
     words += [] if settings["study"] else ["--no-study"]
     return shlex.join([*words, "--out", "scan"])
 
@@ -201,7 +201,7 @@ def item_command(item: ReviewItem) -> str:
 
 
 def agreement_words(case: QueueCase) -> str:
-    """Return how far the two reviewers with the most verdicts agree, "" for less than two."""
+    """Return how far the two reviewers with the most judgements agree, "" for less than two."""
     if case.agreement is None or case.pair is None or not case.agreement.items:
         return ""
     agreement = case.agreement
@@ -209,7 +209,7 @@ def agreement_words(case: QueueCase) -> str:
     items = plural(agreement.items, "item")
     return (
         f"{case.pair[0]} and {case.pair[1]} both judged {items} and "
-        f"gave the same verdict to {agreement.observed:.0%}; by chance it would be "
+        f"gave the same judgement to {agreement.observed:.0%}; by chance it would be "
         f"{agreement.expected:.0%}. Cohen's kappa {kappa} (1 is full agreement, 0 what chance "
         "gives)."
     )

@@ -1,7 +1,7 @@
 """One self-contained HTML page about a queue: what people decided, on what evidence, and proof.
 
 Like the page about an image run it asks no network for anything, forbids itself scripts and
-foreign content, and escapes every text. Its times are those of the verdicts.
+foreign content, and escapes every text. Its times are those of the judgements.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmh_core.installation import PROGRAM, code_version
 from mmh_core.memorization.cause import cause_words
 from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
 from mmh_core.report.charts import Chart, svg
-from mmh_core.report.page import figure, percentile_words, png_url, render
+from mmh_core.report.page import number_text, percentile_words, png_url, render
 from mmh_core.report.queue_case import (
     QueueCase,
     ReportItem,
@@ -83,7 +83,7 @@ def _conflict(item: ReportItem) -> tuple[int, str, str, str]:
     people = "; ".join(f"{name}: {judged.verdict}" for name, judged in item.judgements)
     measured = item.item.kind or "not analyzed"
     if not math.isnan(item.item.similarity):
-        measured += f", similarity {figure(item.item.similarity, 3)}"
+        measured += f", similarity {number_text(item.item.similarity, 3)}"
     return item.position, item.item.prompt, people, measured
 
 
@@ -181,4 +181,4 @@ def _provenance(case: QueueCase) -> list[tuple[str, str]]:
 
 
 def _known(value: float, digits: int) -> str:
-    return "" if math.isnan(value) else figure(value, digits)
+    return "" if math.isnan(value) else number_text(value, digits)

@@ -1,4 +1,4 @@
-"""The summary of an image run: all figures as JSON types, and a paragraph for anybody."""
+"""The summary of an image run: all numbers as JSON types, and a paragraph for anybody."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MITIGATION_FORMAT = "mmh-mitigation-run-1"
 
 
 def run_summary(run: ImageRun) -> dict[str, Any]:
-    """Return all figures of a run as JSON types, unknown ones as None.
+    """Return all numbers of a run as JSON types, unknown ones as None.
 
     Measured seconds are left out, so that repeating a run gives the same bytes on one machine.
     """
@@ -70,7 +70,7 @@ def run_summary(run: ImageRun) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions on which figures depend."""
+    """Return the versions on which numbers depend."""
     names = ("torch", "diffusers", "transformers")
     return {"python": python_version()} | {name: version(name) for name in names}
 
@@ -114,7 +114,7 @@ def number(value: float) -> float | None:
 
 
 def numbers(values: Tensor) -> list[float | None]:
-    """Return the figures of a tensor of one dimension."""
+    """Return the numbers of a tensor of one dimension."""
     return [number(float(value)) for value in values.tolist()]
 
 
@@ -206,7 +206,7 @@ def _is(count: int) -> str:
 
 
 def image_summary(image: ImageResult) -> dict[str, Any]:
-    """Return all figures of one image as JSON types, unknown ones as None."""
+    """Return all numbers of one image as JSON types, unknown ones as None."""
     truth = image.truth
     return {
         "image": image.index,

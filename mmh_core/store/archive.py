@@ -44,6 +44,7 @@ _RENAMED_FIELDS = {
     "ImageMap": {"copies": "multiplicity"},
     "ImageRun": {"agreement": "seed_similarity", "normal": "reference"},
     "PromptScan": {
+        "share": "fpr",
         "found": "flagged_memorized",
         "among": "memorized",
         "paraphrases_found": "flagged_paraphrases",

@@ -195,7 +195,7 @@ class ChainCheck:
         if row.sha256 != row.computed_sha256():
             return "its content does not match its digest"
         if row.before != now.verdict:
-            return "it changes another verdict than the one that stood"
+            return "it changes another judgement than the one that stood"
         if not (1 <= row.item <= len(self.items) and self.items[row.item - 1]):
             return f"item {row.item}, which it judges, is missing or was changed into none"
         if row.item_sha256 != self.items[row.item - 1]:

@@ -97,7 +97,7 @@ class DetectorCalibration:
         return ready
 
     @cached_property
-    def _normal(self) -> Mapping[str, Tensor]:
+    def _references(self) -> Mapping[str, Tensor]:
         return self.scores(
             {estimate.name: estimate.columns.flatten(0, 1) for estimate in self.estimates}
         )
@@ -148,19 +148,19 @@ class DetectorCalibration:
 
         Errors: ValueError for another name, MMHError where fewer than half have one.
         """
-        if name not in self._normal:
+        if name not in self._references:
             raise ValueError(f"{name!r} is not calibrated; choose from {', '.join(self.names)}.")
         if self.early_scan is not None and name == EarlyScan.name:
             return self.early_scan.reference_scores()
-        return usable(self._normal[name], self.label(name))
+        return usable(self._references[name], self.label(name))
 
     def label(self, name: str) -> str:
         """Return the name of a score for people."""
         return combined_score.LABEL if name == combined_score.NAME else self.detectors[name].label
 
-    def threshold(self, name: str, share: float) -> float:
+    def threshold(self, name: str, fpr: float) -> float:
         """Return the score that at most this share of the reference prompts exceeds."""
-        return threshold_among(self.reference_scores(name), share)
+        return threshold_among(self.reference_scores(name), fpr)
 
     def percentile(self, name: str, scores: Tensor) -> Tensor:
         """Return the shares (P,), 0 to 1, of reference prompts that score below `scores` (P,)."""

@@ -65,26 +65,26 @@ class EarlyCalibration:
         scores = self.detector().score(columns.flatten(0, 1))
         return scores.reshape(columns.shape[:2]).mean(1)
 
-    def flagged_memorized(self, share: float) -> FlaggedCount | None:
-        """Return how many memorized prompts exceed the threshold of this share.
+    def flagged_memorized(self, fpr: float) -> FlaggedCount | None:
+        """Return how many memorized prompts exceed the threshold of this false-positive rate.
 
         None where the calibration had no memorized prompts to spare.
         """
-        return self._flagged(self.memorized, share)
+        return self._flagged(self.memorized, fpr)
 
-    def flagged_paraphrases(self, share: float) -> FlaggedCount | None:
+    def flagged_paraphrases(self, fpr: float) -> FlaggedCount | None:
         """Return how many paraphrases of memorized captions do, None where there were none."""
-        return self._flagged(self.paraphrases, share)
+        return self._flagged(self.paraphrases, fpr)
 
-    def _flagged(self, columns: Tensor | None, share: float) -> FlaggedCount | None:
+    def _flagged(self, columns: Tensor | None, fpr: float) -> FlaggedCount | None:
         if columns is None or not len(columns):
             return None
-        above = self._scores(columns) > self.threshold(share)
+        above = self._scores(columns) > self.threshold(fpr)
         return FlaggedCount(int(above.sum()), len(above))
 
-    def threshold(self, share: float) -> float:
+    def threshold(self, fpr: float) -> float:
         """Return the score that at most this share of the reference prompts exceeds."""
-        return threshold_among(self.reference_scores(), share)
+        return threshold_among(self.reference_scores(), fpr)
 
     def check(self, model: TextToImage) -> None:
         """Raise MMHError for another model than the one calibrated."""
@@ -211,16 +211,16 @@ def calibrate_early(
     different ones all choose.
     Errors: those of `early_calibration`.
     """
-    normal = [row for row in labelled if not row.memorized]
+    reference = [row for row in labelled if not row.memorized]
     memorized = [row for row in labelled if row.memorized]
     groups = near_duplicate_groups([row.prompt for row in memorized])
     unseen = groups[1::2] if len(groups) >= FEWEST else []
     kept = [memorized[index] for group in unseen for index in group]
     choosing = [row for row in memorized if row not in kept]
-    times = early_times(model, [*normal, *choosing]) if choosing else PUBLISHED_TIMES
+    times = early_times(model, [*reference, *choosing]) if choosing else PUBLISHED_TIMES
     yield from early_calibration(
         model,
-        [row.prompt for row in normal],
+        [row.prompt for row in reference],
         seeds,
         times=times,
         memorized=[row.prompt for row in kept],

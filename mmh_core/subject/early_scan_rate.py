@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from mmh_core.subject.early_calibration import EarlyCalibration
 
 
-def detection_rate_words(calibration: EarlyCalibration, share: float) -> str:
-    """Return in sentences the threshold of a share, and how much the scan detects at it."""
+def detection_rate_words(calibration: EarlyCalibration, fpr: float) -> str:
+    """Return in sentences the threshold of a false-positive rate, and what it detects."""
     count = len(calibration.reference_scores())
     at = (
-        f"The early scan's threshold of {calibration.threshold(share):.2f} ({share:.1%} may be "
-        f"flagged) is {threshold_words(share, count)}."
+        f"The early scan's threshold of {calibration.threshold(fpr):.2f} ({fpr:.1%} may be "
+        f"flagged) is {threshold_words(fpr, count)}."
     )
-    memorized = calibration.flagged_memorized(share)
-    paraphrases = calibration.flagged_paraphrases(share)
+    memorized = calibration.flagged_memorized(fpr)
+    paraphrases = calibration.flagged_paraphrases(fpr)
     if memorized is None:
         return (
             f"{at} How many memorized prompts the early scan of {calibration.model} misses is not "

@@ -19,15 +19,15 @@ def near_duplicate_groups(texts: Sequence[str]) -> list[list[int]]:
     texts have a name, many a phrase), have a weighted Jaccard index of at least a half, or are
     joined by a chain of such texts (single linkage).
     """
-    parts = [_trigrams(text) for text in texts]
-    among = Counter(part for words in parts for part in words)
-    weight = {part: math.log1p(len(texts) / count) for part, count in among.items()}
+    trigrams = [_trigrams(text) for text in texts]
+    frequency = Counter(trigram for own in trigrams for trigram in own)
+    weight = {trigram: math.log1p(len(texts) / df) for trigram, df in frequency.items()}
     group_of = list(range(len(texts)))
-    for i, words in enumerate(parts):
+    for i, own in enumerate(trigrams):
         for k in range(i):
             if (
                 group_of[i] != group_of[k]
-                and _weighted_jaccard(words, parts[k], weight) >= _NEAR_DUPLICATE
+                and _weighted_jaccard(own, trigrams[k], weight) >= _NEAR_DUPLICATE
             ):
                 old, new = max(group_of[i], group_of[k]), min(group_of[i], group_of[k])
                 group_of = [new if group == old else group for group in group_of]
@@ -45,5 +45,5 @@ def _trigrams(text: str) -> frozenset[str]:
 def _weighted_jaccard(
     first: frozenset[str], other: frozenset[str], weight: dict[str, float]
 ) -> float:
-    every = sum(weight[part] for part in first | other)
-    return sum(weight[part] for part in first & other) / every
+    union = sum(weight[trigram] for trigram in first | other)
+    return sum(weight[trigram] for trigram in first & other) / union

@@ -18,7 +18,7 @@ _USABLE = 0.5
 def usable(scores: Tensor, label: str) -> Tensor:
     """Return the finite ones of the scores (N,) of reference prompts, sorted.
 
-    Errors: MMHError where fewer than half are finite: the rest are no sample of what is normal.
+    Errors: MMHError where fewer than half are finite: the rest are no sample of reference prompts.
     """
     finite = scores[scores.isfinite()]
     if not len(finite) or len(finite) < _USABLE * len(scores):
@@ -29,11 +29,11 @@ def usable(scores: Tensor, label: str) -> Tensor:
     return finite.sort().values
 
 
-def threshold_among(ordered: Tensor, share: float) -> float:
-    """Return the score that at most this share of sorted scores (N,) exceeds."""
-    if not 0 <= share < 1:
-        raise ValueError(f"share must be from 0 to below 1, got {share!r}.")
-    return float(ordered[len(ordered) - 1 - int(share * len(ordered))])
+def threshold_among(ordered: Tensor, fpr: float) -> float:
+    """Return the score that at most the share `fpr` of sorted reference scores (N,) exceeds."""
+    if not 0 <= fpr < 1:
+        raise ValueError(f"fpr must be from 0 to below 1, got {fpr!r}.")
+    return float(ordered[len(ordered) - 1 - int(fpr * len(ordered))])
 
 
 def share_below(ordered: Tensor, scores: Tensor) -> Tensor:
@@ -42,13 +42,13 @@ def share_below(ordered: Tensor, scores: Tensor) -> Tensor:
     return torch.where(scores.isnan(), torch.nan, shares)
 
 
-def threshold_words(share: float, count: int) -> str:
-    """Return what a threshold at `share` of `count` them means, for this and new ones.
+def threshold_words(fpr: float, count: int) -> str:
+    """Return what the threshold for `fpr` among `count` reference prompts means for new ones.
 
     Of N exchangeable scores and a new one, the new one exceeds the k-th highest with the
     probability k / (N + 1); constants fitted to the same N prompts make it more.
     """
-    above = int(share * count)
+    above = int(fpr * count)
     where = (
         f"exceeded by {above:,} of the {plural(count, 'reference prompt')}"
         if above

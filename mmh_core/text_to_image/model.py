@@ -108,7 +108,7 @@ class TextToImage:
         if windows == self.windows:
             return self
         if not 1 <= windows <= MOST_WINDOWS:
-            raise MMHError(f"{windows} windows of text: choose from 1 to {MOST_WINDOWS}.")
+            raise MMHError(f"{windows} context windows: choose from 1 to {MOST_WINDOWS}.")
         window = self.unconditional[:, : self.unconditional.shape[1] // self.windows]
         empty = window.repeat(1, windows, 1)
         net = latent_net(self.unet, self.schedule, empty)

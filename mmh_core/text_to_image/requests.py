@@ -111,7 +111,7 @@ class Sampling:
                 f"The guidance scale is {self.guidance:g}: choose one up to {MOST_GUIDANCE:,}."
             )
         if not 1 <= self.windows <= MOST_WINDOWS:
-            raise MMHError(f"{self.windows} windows of text: choose from 1 to {MOST_WINDOWS}.")
+            raise MMHError(f"{self.windows} context windows: choose from 1 to {MOST_WINDOWS}.")
         for name, side in (("height", self.height), ("width", self.width)):
             if not 8 <= side <= LONGEST_SIDE or side % 8:
                 # The other side may be one that nobody chose.
@@ -133,7 +133,7 @@ class Sampling:
         if self.negative:
             parts.append("a negative prompt")
         if self.windows > 1:
-            parts.append(f"{self.windows} windows of text")
+            parts.append(f"{self.windows} context windows")
         return ", ".join(parts)
 
     @property

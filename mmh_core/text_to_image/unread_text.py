@@ -21,7 +21,7 @@ class UnreadText:
 
     `cut` is its end beyond the encoder's window; `unread` are its letters that the tokenizer knows
     as loose bytes only, in order of appearance, which the model has hardly ever seen. "" where
-    everything is read. `windows` is how many windows of text would hold all of it, 0 where that is
+    everything is read. `windows` is how many context windows would hold all of it, 0 where that is
     unknown.
     """
 
@@ -52,8 +52,8 @@ class UnreadText:
             return ""
         if self.windows > MOST_WINDOWS:
             most = f"the {MOST_WINDOWS} that there can be"
-            return f" (it takes {self.windows} windows of text, more than {most}: shorten it)"
-        return f" ({self.windows} windows of text hold it: --windows {self.windows})"
+            return f" (it takes {self.windows} context windows, more than {most}: shorten it)"
+        return f" ({self.windows} context windows hold it: --windows {self.windows})"
 
 
 def unread_text(model: TextToImage, prompt: str) -> UnreadText:

@@ -171,7 +171,7 @@ def test_the_benchmark_needs_a_model_whose_world_is_known(
         ("a,memorized\nb,memorized\n", (), "1 to calibrate, 1 to test and 0 reference captions"),
         ("a,normal\nb,normal\n", (), "0 to calibrate, 0 to test and 1 reference caption:"),
         ("a,memorized\nb,memorized\nc,normal\nd,normal\n", (), "an index of them by --index"),
-        ("a,perhaps\n", (), "write memorized or normal"),
+        ("a,perhaps\n", (), "write memorized or reference"),
         ("a,memorized\n", ("--captions", "0"), "0 captions: ask for at least one"),
         ("a,memorized\n", ("--robust", "-1"), "give 0 or more"),
         (None, ("--reference", "x.csv"), "--reference goes with --prompts"),
@@ -228,7 +228,7 @@ def test_the_table_has_a_line_per_treatment() -> None:
 
 def test_reference_prompts_that_are_missing_are_asked_for() -> None:
     text = comparison_table(comparison(normal=()))
-    assert "reference prompts not checked (give several by --normal); " in text
+    assert "reference prompts not checked (give several by --reference-prompt); " in text
 
 
 def off_the_threshold() -> MitigationRun:
@@ -316,7 +316,7 @@ def test_a_long_prompt_is_said_to_be_cut(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = asked(model)
-    words[words.index("--normal") + 1] = "the " * 20 + "cat"
+    words[words.index("--reference-prompt") + 1] = "the " * 20 + "cat"
     assert status(*words, "--out", tmp_path / "run") == 0
     said = capsys.readouterr().err
     assert said.count("its end is not read") == 1 and "--windows 2" in said

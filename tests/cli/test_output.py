@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.cli import output as cli_output
-from mmh_core.cli.output import check_places, followed, run_to_end, write_json
+from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
 from mmh_core.records import MMHError, Progress
 
 #: Seconds at which work yields, and what it says.
@@ -63,7 +63,7 @@ def work(clock: list[float]) -> Iterator[Progress[int]]:
 def test_a_file_gets_a_line_for_each_stage_and_each_half_minute(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert followed(work(clock)) == len(WORK) - 1
+    assert run_steps(work(clock)) == len(WORK) - 1
     assert capsys.readouterr().err.splitlines() == [
         "  0%  clip: step 1",
         " 30%  clip: step 4",
@@ -78,7 +78,7 @@ def test_a_terminal_has_one_line_written_over_itself(
     clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = terminal(monkeypatch)
-    assert followed(work(clock)) == len(WORK) - 1
+    assert run_steps(work(clock)) == len(WORK) - 1
     head, *lines = shown.getvalue().split("\r\x1b[K")
     assert head == ""
     assert lines == [
@@ -99,14 +99,14 @@ def test_what_is_said_of_a_failure_begins_in_its_own_line(monkeypatch: pytest.Mo
 
     shown = terminal(monkeypatch)
     with pytest.raises(MMHError, match="Do this"):
-        followed(failing())
+        run_steps(failing())
     assert shown.getvalue() == "\r\x1b[K 50%  Half\n"
 
 
 def test_work_that_yields_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = terminal(monkeypatch)
     with pytest.raises(MMHError, match="gave no result"):
-        followed(iter(()))
+        run_steps(iter(()))
     assert shown.getvalue() == ""
 
 

@@ -55,7 +55,7 @@ def test_what_cannot_be_scanned_is_refused(
     out = ["--out", str(tmp_path / "out")]
     assert "prompt" in refusal(capsys, "scan", str(table), *out)
     assert "no file" in refusal(capsys, "scan", str(tmp_path / "none.csv"), *out)
-    assert "share is 1.5" in refusal(capsys, "scan", str(table), *out, "--share", "1.5")
+    assert "fpr is 1.5" in refusal(capsys, "scan", str(table), *out, "--fpr", "1.5")
     assert "is a file" in refusal(capsys, "scan", str(table), "--out", str(table))
     assert "no whole model" in refusal(capsys, "scan", str(table), *out, "--model", str(tmp_path))
     assert not (tmp_path / "out").exists()
@@ -289,7 +289,7 @@ def test_a_calibration_is_made_in_a_file_and_scanned_by(
     found = read_calibration(path)
     assert found.early is not None and len(found.early.prompts) == 20
     assert (found.cause, found.detectors) == (cause, None)
-    given = ["--no-study", "--share", "0.1", "--calibration", path]
+    given = ["--no-study", "--fpr", "0.1", "--calibration", path]
     assert status("scan", *arguments, tmp_path / "o", *given) == 0
     # The prompts that it was calibrated on: two of them may be flagged.
     assert "2 flagged" in capsys.readouterr().out

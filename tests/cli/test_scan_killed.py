@@ -32,7 +32,7 @@ def test_a_scan_killed_again_and_again_loses_nothing_and_repeats_nothing(tmp_pat
     prompts = [f"a bridge in the fog number {i}" for i in range(COUNT)]
     table.write_text("\n".join(prompts))
     command = [sys.executable, "-m", "mmh_core", "scan", str(table), "--out", str(out)]
-    command += ["--share", "0", "--no-study", "--device", "cpu"]
+    command += ["--fpr", "0", "--no-study", "--device", "cpu"]
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     before: dict[str, float] = {}
     for _ in range(2):

@@ -185,15 +185,15 @@ def test_initial_weights_are_those_of_pytorch() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         usual = nn.Linear(4, 8)
-    assert torch.equal(network.inlet.weight, usual.weight)
-    assert torch.equal(network.inlet.bias, usual.bias)
+    assert torch.equal(network.input_layer.weight, usual.weight)
+    assert torch.equal(network.input_layer.bias, usual.bias)
 
 
 @pytest.mark.parametrize(("dim", "waves"), [(2, (2.0, 4.0, 8.0)), (3, (2.0, 4.0, 8.0)), (4, ())])
-def test_few_dimensions_are_joined_by_waves(dim: int, waves: tuple[float, ...]) -> None:
+def test_few_dimensions_are_joined_by_fourier_features(dim: int, waves: tuple[float, ...]) -> None:
     network = DenoiserMLP((dim,), width=8, depth=1, generator=seeded())
     fed: list[Tensor] = []
-    network.inlet.register_forward_pre_hook(lambda module, given: fed.append(given[0]))
+    network.input_layer.register_forward_pre_hook(lambda module, given: fed.append(given[0]))
     x = torch.randn(5, dim, generator=seeded(1))
     network(x, torch.zeros(5))
     angles = [x[:, i] * wave for i in range(dim) for wave in waves]

@@ -713,4 +713,4 @@ def test_a_sentence_for_those_who_cannot_see_the_image_is_computed_from_the_data
     ("value", "text"), [(1.0, "1"), (1.25, "1.2"), (-0.04, "0"), (NAN, "unknown"), (10.0, "10")]
 )
 def test_lids_are_said_with_one_decimal_at_most(value: float, text: str) -> None:
-    assert theme.said(value) == text
+    assert theme.lid_text(value) == text

@@ -66,7 +66,7 @@ def calibrated(
 
 def scored(model: TextToImage, known: DetectorCalibration, *prompts: str) -> DetectorScores:
     found = None
-    for step in score_by_all(model, known, prompts, share=0.1):
+    for step in score_by_all(model, known, prompts, fpr=0.1):
         found = step.partial
     assert found is not None
     return found

@@ -219,7 +219,7 @@ def test_windows_outside_their_range_are_refused(model_of: ModelOf) -> None:
         lambda: Request("a", (1,), Sampling(3, 3.0, 32, 32, windows=0)),
     ]
     for ask in refused:
-        with pytest.raises(MMHError, match="windows of text: choose from 1 to 8"):
+        with pytest.raises(MMHError, match="context windows: choose from 1 to 8"):
             ask()
     model = model_of("tiny")
     assert model.in_windows(1) is model
@@ -239,7 +239,7 @@ def test_the_windows_that_are_named_hold_the_prompt_and_one_less_does_not(
 
 def test_a_prompt_for_more_windows_than_there_are_is_to_be_shortened(model_of: ModelOf) -> None:
     said = unread_text(model_of("tiny"), "the " * 200).words()
-    assert "--windows" not in said and "it takes 15 windows of text" in said and "shorten" in said
+    assert "--windows" not in said and "it takes 15 context windows" in said and "shorten" in said
 
 
 def test_prompts_that_are_not_whole_are_named_once_and_the_rest_counted(

@@ -36,7 +36,7 @@ def test_a_sampling_is_said_in_words() -> None:
     assert Sampling(**SAMPLING).words == "30 steps, guidance 2, ddim, 64 x 72"
     other = Sampling(3, 7.5, 8, 8, "euler", "fog", 2)
     assert other.words == (
-        "3 steps, guidance 7.5, euler, 8 x 8, a negative prompt, 2 windows of text"
+        "3 steps, guidance 7.5, euler, 8 x 8, a negative prompt, 2 context windows"
     )
 
 
@@ -58,7 +58,7 @@ def test_a_sampling_is_said_in_words() -> None:
         ("width", -8, "multiples of 8"),
         ("height", 100_000, "^The height is 100,000 pixels: .* up to 2,048"),
         ("width", 2056, "^The width is 2,056 pixels: .* up to 2,048"),
-        ("windows", 0, "windows of text"),
+        ("windows", 0, "context windows"),
         ("prompt", "a" * 10_001, "too long"),
         ("negative", "a" * 10_001, "too long"),
     ],

@@ -186,7 +186,7 @@ def test_an_unknown_job_leaves_the_precomputed_result(app: AppTest, run: Benchma
     ("name", "data", "said"),
     [
         ("a.xlsx", b"prompt\n", "must end in one of .csv, .*parquet"),
-        ("a.csv", b"prompt,label\ncat,perhaps\n", "memorized or normal"),
+        ("a.csv", b"prompt,label\ncat,perhaps\n", "memorized or reference"),
         ("a.csv", b"text1,label\ncat,normal\n", "prompt"),
         ("a.csv", b"prompt,label\ncat,normal\ncat,memorized\n", "Rows 1 and 2 .* the same prompt"),
     ],

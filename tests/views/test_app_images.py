@@ -127,7 +127,7 @@ def test_another_kind_fills_the_form_and_a_paraphrase_takes_its_place(app: AppTe
     sound(app.selectbox(key="im_wording").set_value(other.caption).run())
     assert app.text_area(key="im_prompt").value == other.caption
     assert app.query_params["prompt"] == other.caption
-    assert "The form at left differs" in captions(app)
+    assert "The form in the sidebar differs" in captions(app)
 
 
 def test_example_prompts_are_of_the_calibration_half_with_the_trained_wording_first() -> None:
@@ -464,7 +464,7 @@ def test_what_the_text_encoder_will_not_read_is_said_before_the_click(app: AppTe
     words = "a red dog sleeping on a green sofa " * 4
     app.text_area(key="im_prompt").set_value(words)
     sound(app.run())
-    sentence = subjects.not_read(POCKET, words)
+    sentence = subjects.unread_words(POCKET, words)
     assert "--windows" in sentence and sentence in unmarked(said(app))
     assert not app.button(key="im_draw").disabled
     app.text_area(key="im_prompt").set_value("a red dog")

@@ -135,7 +135,7 @@ def test_the_estimators_conclusion_names_the_one_with_the_smallest_error(
     best = min((r for r in circle.estimators if r.side == "model"), key=lambda r: r.mean_abs_error)
     assert app.text[0].value.startswith(f"{best.label} comes closest")
     table = app.dataframe[0].value
-    assert table["Mean error"].tolist() == pytest.approx(
+    assert table["Mean absolute error"].tolist() == pytest.approx(
         [row.mean_abs_error for row in circle.estimators]
     )
 

@@ -94,7 +94,7 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     )
     monkeypatch.setattr(subjects, "model", lambda name: model)
     monkeypatch.setattr(subjects, "training_set", lambda name: known)
-    monkeypatch.setattr(subjects, "normal", lambda name: None)
+    monkeypatch.setattr(subjects, "reference_prompts", lambda name: None)
     monkeypatch.setattr(model_session, "default_settings", lambda name: SETTINGS)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: [])
     return model
@@ -310,7 +310,7 @@ def test_normal_prompts_have_their_images_and_the_data_their_command(app: AppTes
     codes = [c.value for c in app.code]
     assert codes[1].startswith("http://") and "tab=data" in codes[1]
     assert codes[0].startswith("./mmh mitigate --model pocket-sd --prompt 'a red fox")
-    assert "--normal 'a blue bird'" in codes[0] and "static_guidance:0.5" in codes[0]
+    assert "--reference-prompt 'a blue bird'" in codes[0] and "static_guidance:0.5" in codes[0]
 
 
 def test_training_time_mitigations_are_switched_on_and_off(app: AppTest) -> None:

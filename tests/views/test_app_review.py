@@ -259,9 +259,9 @@ def test_without_a_name_nobody_judges(queue: QueueRecord) -> None:
     assert app.text_input(key="rv_reviewer").value == ""
     for written in ("", "  ", "a\x07b"):
         sound(app.text_input(key="rv_reviewer").set_value(written).run())
-        assert "Write at left who you are" in said(app)
+        assert "Enter your name in the sidebar" in said(app)
         assert all(verdict_button(app, letter).disabled for letter in "etnus")
-        assert undo_button(app).disabled and "Write at left" in verdict_button(app, "e").help
+        assert undo_button(app).disabled and "Enter your name" in verdict_button(app, "e").help
     assert log(queue) == [] and "by" not in app.query_params
     sound(app.text_input(key="rv_reviewer").set_value(" Ann ").run())
     give(app, "e")
@@ -402,7 +402,7 @@ def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: Queu
     app = opened(tab="agree")
     found = {metric.label: metric.value for metric in app.metric}
     # By hand: 2 of 4 agree, each says both verdicts twice, so chance gives one half as well.
-    assert found == {"Kappa": "0.00", "Judged by both": "4", "Same verdict": "50%"} | {
+    assert found == {"Kappa": "0.00", "Judged by both": "4", "Same judgement": "50%"} | {
         "Expected by chance": "50%"
     }
     crossed = app.table[0].value

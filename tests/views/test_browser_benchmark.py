@@ -135,7 +135,7 @@ def test_a_table_of_ones_own_is_refused_in_a_sentence_or_runs_and_can_be_stopped
     upload = browser_page.locator('input[type="file"]')
     rows = [(HOSTILE, "perhaps")]
     upload.set_input_files(table_of(tmp_path / "mine.csv", rows))
-    sees(browser_page, "Row 1 of mine.csv has the label 'perhaps': write memorized or normal.")
+    sees(browser_page, "Row 1 of mine.csv has the label 'perhaps': write memorized or reference.")
     rows = [(text, "memorized") for text in memorized] + [(text, "normal") for text in normal]
     upload.set_input_files(table_of(tmp_path / "few.csv", rows))
     sees(browser_page, re.compile("label at least 10 prompts of both"))

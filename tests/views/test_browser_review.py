@@ -123,7 +123,7 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     # The first request of a fresh server, where Streamlit would serve the page without app.py.
     page.goto(f"{server.url}/review?queue={queue.id}")
     # Nobody judges without a name.
-    sees(page, re.compile("^Write at left who you are"))
+    sees(page, re.compile("^Enter your name in the sidebar"))
     page.keyboard.press("e")
     named(page, "Reviewer 1")
     at_item(page, 1)

@@ -23,7 +23,7 @@ def sidebar() -> None:
     """Show the upload of a table of one's own; the result that ships needs nothing."""
     st.markdown("**Your own labeled prompts**")
     st.caption(
-        "A table (CSV, JSON, Parquet) with the columns prompt and label (memorized or normal), "
+        "A table (CSV, JSON, Parquet) with the columns prompt and label (memorized or reference), "
         "at least ten of each. Half of them calibrate, the other half is the test set."
     )
     table = st.file_uploader(

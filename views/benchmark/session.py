@@ -30,7 +30,7 @@ PRECOMPUTED = assets() / "benchmark" / "pocket-sd.safetensors"
 #: Seeds of a table that a person brings.
 SEEDS = (0, 1)
 #: With fewer reference prompts than this nothing can be said of rare scores, so no scan uses them.
-FEWEST_NORMAL = 20
+FEWEST_REFERENCES = 20
 
 
 def precomputed() -> BenchmarkRun | None:
@@ -123,7 +123,7 @@ def keep_calibration(model: str, calibration: DetectorCalibration) -> None:
 
     if model == model_session.POCKET:
         return
-    early = calibration.early() if len(calibration.prompts) >= FEWEST_NORMAL else None
+    early = calibration.early() if len(calibration.prompts) >= FEWEST_REFERENCES else None
     if early is None and subjects.calibration_file(model) is not None:
         # Too few prompts to scan by do not take the place of enough.
         return

@@ -40,7 +40,7 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
         )
     row = next(candidate for candidate in run.rows if candidate.name == name)
     with right:
-        share = st.slider(
+        fpr = st.slider(
             "Target false-positive rate",
             0.0,
             20.0,
@@ -50,10 +50,10 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
             key=state.key("share"),
             help="The threshold is set on the calibration half's reference prompts, not on these.",
         )
-    flagged = counts(run, row, share / 100)
+    flagged = counts(run, row, fpr / 100)
     value = flagged.threshold
     st.caption(
-        f"A threshold of {value:.3g}, {threshold_words(share / 100, len(row.normal))}. It is "
+        f"A threshold of {value:.3g}, {threshold_words(fpr / 100, len(row.normal))}. It is "
         "set on reference prompts of the calibration; with few of them a single outlier moves "
         "it far."
     )

@@ -199,7 +199,7 @@ def _context(model: str, result: ImageResult) -> detail.ImageContext:
     scale = LOG_DELTAS[0] if lid is None else lid.log_delta
     # Without a percentile the reference prompts are those of other weights.
     usable = lid is not None and not math.isnan(lid.percentile)
-    normal = subjects.normal(model) if usable else None
+    reference = subjects.reference_prompts(model) if usable else None
     return detail.ImageContext(
-        torch.tensor(LOG_DELTAS), scale, normal, 0 if training is None else len(training.index)
+        torch.tensor(LOG_DELTAS), scale, reference, 0 if training is None else len(training.index)
     )

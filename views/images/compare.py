@@ -151,9 +151,9 @@ def _called(near: TrainingNeighbor) -> str:
 def region(image: ImageResult, name: str) -> None:
     """Show the region map over the image."""
     layout.heading(
-        "Region map: guidance at the last step",
-        "Yellow: the guidance is still large there at the last step, which marks memorized "
-        "regions. The map has the resolution of the latents, so read it by region and not by "
+        "Region map: size of the guidance vector by region",
+        "Yellow: the guidance vector is still large there at the last step, a sign of a memorized "
+        "region. The map has the resolution of the latents, so read it by region and not by "
         "pixel.",
     )
     height, width = (int(side) for side in image.image.shape[1:])
@@ -172,7 +172,7 @@ def region(image: ImageResult, name: str) -> None:
     )
     image_html.show(f'<div class="im-stack">{below}{above}</div>')
     st.caption(
-        f"{rows} x {columns} cells, from no guidance (violet) to the largest in this image."
+        f"{rows} x {columns} latent cells, from 0 (violet) to the largest value of this image."
     )
 
 

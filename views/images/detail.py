@@ -22,7 +22,7 @@ class ImageContext:
 
     log_deltas: Tensor
     log_delta: float
-    normal: ReferencePrompts | None
+    reference: ReferencePrompts | None
     searched: int
 
 
@@ -87,7 +87,7 @@ def section(image: ImageResult, context: ImageContext, name: str) -> None:
             help=phrases.LID,
         )
         layout.chart(
-            images.lid_curve(image, context.log_deltas, context.log_delta, context.normal),
+            images.lid_curve(image, context.log_deltas, context.log_delta, context.reference),
             f"im_curve_{name}",
         )
     with right:
@@ -107,7 +107,7 @@ def _guidance_norm(image: ImageResult, context: ImageContext, name: str) -> None
     )
     norm = image.guidance_norm
     if len(norm) > 1:
-        layout.chart(images.guidance_norms(image, context.normal), f"im_norm_{name}")
+        layout.chart(images.guidance_norms(image, context.reference), f"im_norm_{name}")
     elif len(norm) and not math.isnan(float(norm[0])):
         st.caption(
             "An uploaded image has no sampling steps. At the least noise the guidance norm of its "
@@ -118,7 +118,7 @@ def _guidance_norm(image: ImageResult, context: ImageContext, name: str) -> None
 
 
 def facts(image: ImageResult) -> None:
-    """Show the verdict with its reason, and the figures behind it."""
+    """Show the verdict with its reason, and the numbers behind it."""
     layout.heading(
         "Verdict",
         "From copies and LID together. It speaks of this model and these training images, and "

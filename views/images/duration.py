@@ -1,4 +1,4 @@
-"""How long a run of the image study takes, judging by runs that ended."""
+"""The expected duration of a run of the image study, from runs that ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from views.widgets.words import duration_words
 
 
 def sentence(config: ImageConfig) -> str:
-    """Return one line on how long a config takes here, or that nobody knows."""
+    """Return one line on how long a config takes here, or that it is unknown."""
     expectation = expected(config)
     if expectation is None:
         return (
@@ -21,7 +21,7 @@ def sentence(config: ImageConfig) -> str:
 
 
 def expected(config: ImageConfig) -> tuple[float, str] | None:
-    """Return the seconds that a config takes, and by what that is judged.
+    """Return the seconds that a config takes, and the source of the estimate.
 
     From the newest complete run of the same model here, else the precomputed ones, else the speed
     of this device. Generating grows with images, steps and pixels; estimating with images and
@@ -30,7 +30,7 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     """
     for run in image_session.past_runs(6):
         if run.config.model == config.model and run.state == "complete":
-            return _scaled(run, config), "judging by earlier runs here"
+            return _scaled(run, config), "from earlier runs here"
     shipped = _shipped()
     if config.model == model_session.POCKET and shipped is not None:
         return _scaled(shipped, config), "roughly, measured on two CPU cores"
@@ -38,9 +38,10 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     if forward is None:
         return None
     base = model_session.default_settings(config.model)
-    nfe = (2 if config.sampling.guidance > 1 else 1) * config.sampling.steps * _pixels(config)
-    seconds = forward * nfe / (base.sampling.pixels)
-    # Estimating is to generating what it is for the shipped model.
+    branches = 2 if config.sampling.guidance > 1 else 1
+    images_of_base_size = _total_pixels(config) / base.sampling.pixels
+    seconds = forward * branches * config.sampling.steps * images_of_base_size
+    # Estimating LID takes the same share of the time as with the shipped model.
     if shipped is not None:
         seconds *= _scaled(shipped, shipped.config) / shipped.seconds_generating
     return seconds, "estimated from this machine's speed, within a factor of three"
@@ -56,13 +57,13 @@ def _shipped() -> ImageRun | None:
 
 
 def _scaled(run: ImageRun, config: ImageConfig) -> float:
-    images = _pixels(config) / max(1, _pixels(run.config))
-    generating: float = (
-        run.seconds_generating * images * config.sampling.steps / run.config.sampling.steps
-    )
-    further = 1 + 0.5 * len(config.estimators)
-    return generating + run.seconds_estimating * images * further
+    """Return the seconds of a config from those of a run of the same model."""
+    larger = _total_pixels(config) / max(1, _total_pixels(run.config))
+    longer = config.sampling.steps / run.config.sampling.steps
+    estimators = 1 + 0.5 * len(config.estimators)
+    return larger * (run.seconds_generating * longer + run.seconds_estimating * estimators)
 
 
-def _pixels(config: ImageConfig) -> int:
+def _total_pixels(config: ImageConfig) -> int:
+    """Return the pixels of all images of a config together."""
     return len(config.prompts) * len(config.seeds) * config.sampling.pixels

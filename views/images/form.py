@@ -127,7 +127,7 @@ def _more() -> None:
         "Negative prompt", key=key("negative"), height=68, help="What the image should not show."
     )
     _number(
-        "Text-encoder windows",
+        "Context windows",
         "windows",
         "A text encoder takes so many tokens (77 in Stable Diffusion) and truncates the rest. "
         "With several windows a longer prompt is encoded in pieces, as web UIs do; models are not "
@@ -154,7 +154,7 @@ def _generate(choice: ModelChoice) -> None:
     if isinstance(config, str):
         return
     if choice.ready:
-        _not_read(config)
+        _show_unread(config)
         st.caption(duration.sentence(config))
     state.remember()
     if not pressed:
@@ -170,8 +170,8 @@ def _generate(choice: ModelChoice) -> None:
         st.rerun()
 
 
-def _not_read(config: ImageConfig) -> None:
+def _show_unread(config: ImageConfig) -> None:
     """Show which end of the prompt the text encoder will not read, where that is known."""
-    unread = subjects.not_read(config.model, config.prompts[0], config.sampling.windows)
+    unread = subjects.unread_words(config.model, config.prompts[0], config.sampling.windows)
     if unread:
         st.warning(layout.plain(unread), icon=":material/content_cut:")

@@ -1,4 +1,4 @@
-"""A run of the image study: what it is, its key figures and its sections."""
+"""A run of the image study: what it is, its key numbers and its sections."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None
 def nothing(settings: ImageSettings) -> None:
     """Show what to do where there is no run to show; an image can be audited all the same."""
     st.info(
-        "There is no run of this model yet. Once it is ready, write a prompt at left and press "
-        "**Generate**: images appear while they are generated, and you can stop at any time.",
+        "There is no run of this model yet. Once it is ready, write a prompt in the sidebar and "
+        "press **Generate**: images appear while they are generated, and you can stop at any "
+        "time.",
         icon=":material/brush:",
     )
     layout.part("Audit an image", audit.SENTENCE)
@@ -59,7 +60,7 @@ def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> N
     count = words.plural(len(run.images), "image")
     sentence = f"{kind}: {count} by {phrases.settings(run)}."
     if form_of(run.config) != settings.form and run.config.model == settings.model:
-        sentence += " The form at left differs: press Generate to run that."
+        sentence += " The form in the sidebar differs: press Generate to run that."
     with st.container(gap="xsmall"):
         for prompt in run.config.prompts[:4]:
             image_html.show(f'<h2 class="im-prompt">{escape(prompt)}</h2>')
@@ -210,7 +211,7 @@ def _reproduce(run: ImageRun) -> None:
             f"{name}.zip",
             lambda: run_zip(run, command),
             "im_zip",
-            "All images as PNG, the figures as JSON and CSV, the report",
+            "All images as PNG, the numbers as JSON and CSV, the report",
         ),
         RunFile(
             "Table (CSV)",

@@ -1,4 +1,4 @@
-"""A run: which one it is, how far it came, its key figures and its sections."""
+"""A run: which one it is, how far it came, its key numbers and its sections."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def nothing(settings: ManifoldSettings) -> None:
     spec = MANIFOLDS[settings.config.manifold]
     st.header(spec.label, anchor=False)
     st.info(
-        "There is no run of this manifold yet. Press **Train** at left: samples and LID appear "
-        "while the model learns, and you can stop at any time.",
+        "There is no run of this manifold yet. Press **Train** in the sidebar: samples and LID "
+        "appear while the model learns, and you can stop at any time.",
         icon=":material/play_circle:",
     )
 
@@ -76,7 +76,7 @@ def _headline(run: ManifoldRun, form: ManifoldConfig, *, precomputed: bool) -> N
     chosen_by_form = not precomputed or config.manifold != "digits"
     if differing and chosen_by_form and config.manifold == form.manifold:
         names = ", ".join(name.replace("_", " ") for name in differing)
-        sentence += f" The form at left differs in {names}: press **Train** to run that."
+        sentence += f" The form in the sidebar differs in {names}: press **Train** to run that."
     with st.container(gap="xxsmall"):
         st.header(MANIFOLDS[config.manifold].label, anchor=False)
         st.caption(sentence)

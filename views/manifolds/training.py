@@ -126,9 +126,7 @@ def _conclusion(rows: tuple[EstimatorRow, ...], truth_known: bool) -> str:
     )
     if cheap.name == best.name:
         return f"{text}."
-    return (
-        f"{text}; {cheap.label} is about as good at {cheap.nfe:.0f} network evaluations a point."
-    )
+    return f"{text}; {cheap.label} is about as good at {cheap.nfe:.0f} NFE a point."
 
 
 def fit(run: ManifoldRun, snapshot: Snapshot) -> None:

@@ -14,7 +14,7 @@ _JOB = key("deduplicated_job")
 
 
 def section(run: ManifoldRun) -> None:
-    """Show the two toggles and, for what is switched on, the figures side by side."""
+    """Show the two toggles and, for what is switched on, the numbers side by side."""
     layout.heading(
         "Training-time mitigation",
         "Deduplication acts on memorization that the data causes (DD-Mem), early stopping on "

@@ -1,1 +1,1 @@
-"""The mitigation page in pieces: form, live job, pairs, table, frontier, grid, words, normal."""
+"""The mitigation page: form, live job, pairs, table, frontier, grid, tokens, side effects."""

@@ -44,7 +44,7 @@ def sidebar(settings: MitigationSettings) -> None:
     if trained:
         labels = {prompt.caption: f"{prompt.kind}: {prompt.caption}" for prompt in trained}
         form.example_prompts(labels, key("wording"), key("prompt"))
-    _asking(choice)
+    _request_form(choice)
     past_jobs.section(
         mitigation_session.past_mitigations(),
         settings.job,
@@ -56,7 +56,7 @@ def sidebar(settings: MitigationSettings) -> None:
 
 
 @st.fragment
-def _asking(choice: ModelChoice) -> None:
+def _request_form(choice: ModelChoice) -> None:
     """Show prompt, toggles and button; a fragment, so that a new number redraws no chart."""
     st.text_area("Prompt", key=key("prompt"), height=90)
     _number("Seeds", "images", "Number of seeds; intervals need at least two, better four.")

@@ -194,7 +194,7 @@ def side_effects(run: MitigationRun) -> None:
     if not others:
         st.info(
             "This comparison has no reference prompts: switch on “Check side effects on "
-            "reference prompts” at left and compare again.",
+            "reference prompts” in the sidebar and compare again.",
             icon=":material/info:",
         )
         return

@@ -75,7 +75,7 @@ def diff(before: str, after: str) -> str:
 
 
 def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
-    """Show what was changed and the figures before and after."""
+    """Show what was changed and the numbers before and after."""
     prompt = run.config.prompts[cell.prompt]
     layout.heading(
         "Change",

@@ -1,4 +1,4 @@
-"""Sentences on what mitigations cost and what the figures of a comparison mean."""
+"""Sentences on what mitigations cost and what the numbers of a comparison mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison: what it is, its key figures and its sections."""
+"""A comparison: what it is, its key numbers and its sections."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def result(run: MitigationRun, settings: MitigationSettings, *, precomputed: boo
 def nothing(settings: MitigationSettings) -> None:
     """Show what to do where there is no comparison to show."""
     st.info(
-        "There is no comparison of this model yet. Write a prompt at left, choose mitigations, "
-        "and press **Compare**: images appear while they are generated, and you can stop at "
-        "any time.",
+        "There is no comparison of this model yet. Write a prompt in the sidebar, choose "
+        "mitigations, and press **Compare**: images appear while they are generated, and you can "
+        "stop at any time.",
         icon=":material/compare:",
     )
 
@@ -69,7 +69,7 @@ def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: 
         f"{config.sampling.guidance:g}, {config.sampling.height} x {config.sampling.width}."
     )
     if config.model == settings.model and not same_request(settings.form, config):
-        sentence += " The form at left differs: press Compare to run that."
+        sentence += " The form in the sidebar differs: press Compare to run that."
     with st.container(gap="xsmall"):
         image_html.show(f'<h2 class="im-prompt">{escape(config.prompts[0])}</h2>')
         st.caption(layout.plain(sentence))
@@ -99,7 +99,7 @@ def _unfinished(run: MitigationRun) -> None:
 
 
 def _figures(results: tuple[TreatmentVerdict, ...]) -> None:
-    """Show five figures of the best mitigation, or say why none passes."""
+    """Show five numbers of the best mitigation, or say why none passes."""
     base, chosen = results[0].row, best(results)
     st.html(_STYLE)
     with st.container(key="mi_figures"):
@@ -274,7 +274,7 @@ def _reproduce(run: MitigationRun) -> None:
             f"{name}.zip",
             lambda: zipped(mitigation_files(run, command)),
             "mi_zip",
-            "All images as PNG, all figures as JSON, the table and the page",
+            "All images as PNG, all numbers as JSON, the table and the page",
         ),
         RunFile(
             "Table (CSV)",

@@ -1,4 +1,4 @@
-"""The figures of all mitigations as a table of differences to none, and as a frontier."""
+"""The numbers of all mitigations as a table of differences to none, and as a frontier."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _columns(
 
 
 def _table(columns: list[tuple[str, TrainingMitigationSnapshot]], groups: tuple[str, ...]) -> None:
-    """Show the figures of what is compared side by side."""
+    """Show the numbers of what is compared side by side."""
 
     def row(label: str, values: list[str]) -> dict[str, str]:
         return {"": label} | dict(zip([name for name, _ in columns], values, strict=True))

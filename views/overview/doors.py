@@ -63,7 +63,7 @@ _FURTHER = (
     (
         "review",
         "Review flagged prompts",
-        "scan a table of prompts, give verdicts, export the case",
+        "scan a table of prompts, judge them, export the case",
     ),
     (
         "benchmark",

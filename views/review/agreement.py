@@ -28,9 +28,9 @@ def section() -> None:
     names = reviewers(file, queue)
     if len(names) < 2:
         st.info(
-            "A second reviewer writes another name at left and judges the same items; nobody "
-            "sees the other's verdicts while judging. "
-            f"So far {words.plural(len(names), 'reviewer')} judged in this queue.",
+            "A second reviewer writes another name in the sidebar and judges the same items; "
+            "nobody sees the other's judgements while judging. So far "
+            f"{words.plural(len(names), 'reviewer')} judged in this queue.",
             icon=":material/group_add:",
         )
         return
@@ -68,7 +68,7 @@ def _figures(measured: Agreement) -> None:
             st.metric(label, value, border=True, width="stretch")
     if math.isnan(measured.kappa):
         st.caption(
-            "Both gave every item the same one verdict, so chance alone would agree as often: "
+            "Both gave every item the same one judgement, so chance alone would agree as often: "
             "kappa says nothing then."
         )
 
@@ -80,7 +80,7 @@ def _crossed(measured: Agreement, first: str, second: str) -> None:
     layout.heading(
         "Confusion matrix of verdicts",
         layout.plain(
-            f"Verdicts of {first} in rows, of {second} in columns; on the diagonal they agree."
+            f"Judgements of {first} in rows, of {second} in columns; on the diagonal they agree."
         ),
     )
     named = [verdict for verdict in REVIEW_VERDICTS if verdict != "skip"]
@@ -106,13 +106,13 @@ def _differences(first: str, second: str) -> None:
         and first_verdict[first] != first_verdict[second]
     ]
     if not apart:
-        st.caption("No item has different verdicts.")
+        st.caption("No item has different judgements.")
         return
     layout.heading(
         f"{words.plural(len(apart), 'item')} with different verdicts",
         layout.plain(
-            f"First the verdict of {first}, then that of {second}. Open one to look again; a "
-            "changed verdict is a new row of the log."
+            f"First the judgement of {first}, then that of {second}. Open one to look again; a "
+            "changed judgement is a new row of the log."
         ),
     )
     for item, first_verdict, second_verdict in apart[:_MOST]:

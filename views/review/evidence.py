@@ -1,4 +1,4 @@
-"""The evidence on an item: images, figures, and everything that its run holds."""
+"""The evidence on an item: images, numbers, and everything that its run holds."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LINKED = 1_500
 
 
 def section(view: ItemView, *, hidden: bool) -> bool:
-    """Show images and figures of an item, and return whether there is an image to judge.
+    """Show images and numbers of an item, and return whether there is an image to judge.
 
-    `hidden` keeps all figures back.
+    `hidden` keeps all numbers back.
     """
     item = view.item
     try:
@@ -53,7 +53,7 @@ def section(view: ItemView, *, hidden: bool) -> bool:
     with right:
         if hidden:
             layout.heading(
-                "Measurements", "Blind review: hidden until you have given your verdict."
+                "Measurements", "Blind review: hidden until you have given your judgement."
             )
         else:
             _figures(item)
@@ -79,7 +79,7 @@ def _one_of(images: tuple[ImageResult, ...], position: int) -> ImageResult:
 
 
 def in_short(item: ReviewItem) -> str:
-    """Return the figures of an item in one line."""
+    """Return the numbers of an item in one line."""
     figures = []
     if not math.isnan(item.score):
         figures.append(f"score {words.number(item.score)}")
@@ -159,8 +159,8 @@ def _png(data: bytes, alt: str, caption: str) -> str:
 def _figures(item: ReviewItem) -> None:
     layout.heading(
         "Measurements",
-        "Results of the scan and the analysis. They are evidence for your verdict, not the "
-        "verdict.",
+        "Results of the scan and the analysis: evidence for your judgement, which they do not "
+        "replace.",
         help=f"{phrases.LID} {phrases.PERCENTILE} {phrases.SIMILARITY} {words.DD_MEM} "
         f"{words.OD_MEM}",
     )

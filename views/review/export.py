@@ -113,7 +113,7 @@ def _import() -> None:
     layout.part(
         "Import a case",
         "The zip file that Prepare files wrote in another installation. It is verified before "
-        "anything is imported: sizes, digests and the hash chain of verdicts. Import a larger "
+        "anything is imported: sizes, digests and the hash chain of judgements. Import a larger "
         f"one by `{PROGRAM} review import`.",
     )
     file = st.file_uploader(

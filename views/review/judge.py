@@ -1,4 +1,4 @@
-"""One item to judge: prompt, images, figures, and one key for verdict and next."""
+"""One item to judge: prompt, images, numbers, and one key for judgement and next."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _ICONS: dict[ReviewVerdict, str] = {
     "unsure": ":material/help:",
     "skip": ":material/skip_next:",
 }
-#: Verdicts that say nothing about an image.
+#: Judgements that say nothing about an image.
 _WITHOUT_EVIDENCE = ("unsure", "skip")
 _NO_EVIDENCE = (
-    "There is no image to judge: generate one, or write the reason for your verdict into the "
+    "There is no image to judge: generate one, or write the reason for your judgement into the "
     "notes. Until then only Unsure and Skip are open."
 )
 
@@ -42,7 +42,7 @@ def section() -> None:
     mark = state.see(view)
     if view is None:
         st.info(
-            "Every filtered item is judged. Change the filter at left, open an item in the "
+            "Every filtered item is judged. Change the filter in the sidebar, open an item in the "
             "table, or export the case.",
             icon=":material/done_all:",
         )
@@ -152,7 +152,7 @@ def _undo(mark: str) -> None:
         icon=":material/undo:",
         type="tertiary",
         shortcut="z",
-        help="Withdraw your last verdict, by a new row of the log, and go to its item",
+        help="Withdraw your last judgement, by a new row of the log, and go to its item",
         disabled=not state.reviewer(),
         on_click=state.take_back,
         args=(mark,),

@@ -27,7 +27,7 @@ ORDERS: dict[ItemOrder, str] = {
     "lid_percentile": "LID percentile",
     "lid": "LID",
 }
-#: What the widget shows for items without a verdict.
+#: What the widget shows for items without a judgement.
 UNJUDGED = "not judged yet"
 MAX_SEARCH = 200
 #: The widgets of the filter with their values when nothing is filtered.
@@ -62,7 +62,8 @@ def link_queue(value: object, queues: Sequence[QueueRecord], messages: list[str]
         return str(value)
     if value is not None:
         messages.append(
-            f"There is no queue {quoted(value)} here: choose one at left, or import its case."
+            f"There is no queue {quoted(value)} here: choose one in the sidebar, or import its "
+            "case."
         )
     return ids[0] if ids else None
 

@@ -55,7 +55,7 @@ def section(view: ItemView) -> None:
             on_change=_tag,
             args=(name, _place(view), view.judgement),
             disabled=blocked,
-            help="Notes and tags are recorded when you leave the field, with the verdict or "
+            help="Notes and tags are recorded when you leave the field, with the judgement or "
             "without one.",
         )
     now = view.judgement
@@ -109,7 +109,7 @@ def _record(
         if notes in (None, before[0]) and kept in (None, before[1]):
             return  # A field that was drawn twice says its text again.
         now = get_item(file, target.queue, target.item, target.reviewer).judgement
-        # A verdict, or the other field, is nothing that this one could overwrite.
+        # A judgement, or the other field, is nothing that this one could overwrite.
         same = now.notes == before[0] if kept is None else now.tags == before[1]
         row = annotate(
             file,

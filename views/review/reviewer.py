@@ -27,7 +27,7 @@ _NAME, _PENDING, _FIELD = "rv_name", "rv_pending_name", "rv_reviewer"
 
 
 def reviewer_name() -> str:
-    """Return under which name verdicts are recorded, "" where nobody has said who they are."""
+    """Return under which name judgements are recorded, "" where nobody has said who they are."""
     if st.session_state.get(_PENDING):
         return ""
     return person.signed_in() or str(st.session_state.get(_NAME, ""))
@@ -38,8 +38,10 @@ def why_not() -> str:
     if reviewer_name():
         return ""
     if st.session_state.get(_PENDING):
-        return "Confirm the name at left first: verdicts are recorded under it permanently."
-    return "Write at left who you are: verdicts are recorded under a name permanently."
+        return (
+            "Confirm your name in the sidebar first: judgements are recorded under it permanently."
+        )
+    return "Enter your name in the sidebar: judgements are recorded under it permanently."
 
 
 def restore(linked: object) -> None:
@@ -78,9 +80,9 @@ def field(changed: str = "rv_item") -> None:
         placeholder="your name",
         on_change=_take,
         args=(changed,),
-        help="Verdicts are recorded under this name, permanently. This browser keeps it. A second "
-        "reviewer writes another one and judges the same items; nobody sees the other's verdicts "
-        "while judging.",
+        help="Judgements are recorded under this name, permanently. This browser keeps it. A "
+        "second reviewer writes another one and judges the same items; nobody sees the other's "
+        "judgements while judging.",
     )
     refused = st.session_state.pop("rv_refused_name", None)
     if refused:

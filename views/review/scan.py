@@ -100,14 +100,14 @@ def _start(table: UploadedTable) -> None:
     with left:
         model = st.selectbox("Model", list(labels), key="rv_model", format_func=labels.__getitem__)
     with right:
-        share = st.select_slider(
+        fpr = st.select_slider(
             "False-positive rate on reference prompts",
             [0.0, 0.005, 0.01, 0.02, 0.05, 0.1],
             value=0.01,
             key="rv_share",
-            format_func=_threshold,
-            help="The share of reference prompts that would be flagged too: a lower one "
-            "detects less and gives fewer false positives.",
+            format_func=_percent,
+            help="The share of reference prompts that is flagged: at a lower one the scan detects "
+            "less and gives fewer false positives.",
         )
     study = st.checkbox(
         "Generate and analyze flagged prompts",
@@ -117,14 +117,14 @@ def _start(table: UploadedTable) -> None:
         "queue has scores only.",
     )
     st.caption(
-        f"{scan_session.detection_rate(str(model), float(share))} With the shipped model the "
+        f"{scan_session.detection_rate(str(model), float(fpr))} With the shipped model the "
         "scan scores tens of prompts a second on two processor cores; each one that is flagged "
         "takes about 10 s more. You can use other pages meanwhile."
     )
     if not st.button("Scan", key="rv_scan", type="primary", icon=":material/radar:"):
         return
     try:
-        job = scan_session.submit_scan(table, str(model), share=float(share), study=study)
+        job = scan_session.submit_scan(table, str(model), fpr=float(fpr), study=study)
     except (MMHError, ValueError) as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
@@ -133,8 +133,8 @@ def _start(table: UploadedTable) -> None:
     st.rerun()
 
 
-def _threshold(share: float) -> str:
-    return f"{100 * share:g} %" if share else "0 %"
+def _percent(fpr: float) -> str:
+    return f"{100 * fpr:g} %"
 
 
 def _follow(job: str) -> None:

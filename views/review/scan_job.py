@@ -53,7 +53,7 @@ def _ended(view: JobView[ScanState]) -> None:
             icon=":material/stop_circle:",
         )
     _figures(scan)
-    for sentence in scan.not_read():
+    for sentence in scan.truncations():
         st.warning(sentence, icon=":material/hearing_disabled:")
     if scan.detection_rate:
         st.caption(scan.detection_rate)

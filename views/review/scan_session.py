@@ -100,15 +100,15 @@ def _table(path: str, name: str, column: str) -> UploadedTable:
     return UploadedTable(name, Path(path).name, column, replace(summary, name=name))
 
 
-def detection_rate(name: str, share: float) -> str:
+def detection_rate(name: str, fpr: float) -> str:
     """Return in a sentence what the early scan of a model misses, "" without a calibration."""
     from mmh_core.subject.early_scan_rate import detection_rate_words
 
     calibration = subjects.calibration(name)
-    return "" if calibration is None else detection_rate_words(calibration, share)
+    return "" if calibration is None else detection_rate_words(calibration, fpr)
 
 
-def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) -> str:
+def submit_scan(table: UploadedTable, model: str, *, fpr: float, study: bool) -> str:
     """Queue the scan of a table, new or to go on, and return the id of the job.
 
     Errors: MMHError without a calibration of the model, for one that may not be chosen, and for a
@@ -118,11 +118,11 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
     model_session.source_of(model)
     if file is None:
         raise MMHError(
-            f"{model} has no calibration: make one with `{PROGRAM} calibrate NORMAL.txt --model "
-            f"{model} --out {subjects.kept_calibration_file(model)}`, then scan."
+            f"{model} has no calibration: make one with `{PROGRAM} calibrate REFERENCE.txt "
+            f"--model {model} --out {subjects.kept_calibration_file(model)}`, then scan."
         )
     seal = hashlib.sha256(file.read_bytes()).hexdigest()
-    what = json.dumps([table.file, model, seal, share, study, *filter(None, [table.column])])
+    what = json.dumps([table.file, model, seal, fpr, study, *filter(None, [table.column])])
     name = hashlib.sha256(what.encode()).hexdigest()[:32]
     about = ScanAbout(
         name,
@@ -130,7 +130,7 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
         table.file,
         table.summary.prompts,
         model,
-        share,
+        fpr,
         study,
         time.time(),
         table.column,

@@ -1,4 +1,4 @@
-"""Join queues and verdicts to Streamlit: the file of the review, its demonstration, its evidence.
+"""Join queues and judgements to Streamlit: the review's file, its demonstration, its evidence.
 
 Like `image_session`, beside which it stands: whatever needs torch is imported inside the
 functions.
@@ -59,7 +59,7 @@ class NearestImage:
 
 
 def queues() -> SqliteFile:
-    """Return the file of all queues and verdicts of this data folder."""
+    """Return the file of all queues and judgements of this data folder."""
     return _queues(str(data_folder()))
 
 
@@ -249,7 +249,7 @@ def import_bytes(data: bytes) -> QueueRecord:
 
 
 def parquet_bytes(queue: str) -> bytes:
-    """Return a queue with its verdicts as the bytes of a Parquet file."""
+    """Return a queue with its judgements as the bytes of a Parquet file."""
     from mmh_core.store.case_tables import write_queue_parquet
 
     with TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ def sidebar(queues: list[QueueRecord]) -> None:
     st.toggle(
         "Blind review",
         key=key("blind"),
-        help="Hides the measurements of an item until you have given your verdict, so that they "
+        help="Hides the measurements of an item until you have given your judgement, so that they "
         "do not influence it.",
     )
     if st.session_state[key("tab")] in _FILTERED:
@@ -56,7 +56,7 @@ def _filters() -> None:
             max_chars=MAX_SEARCH,
             placeholder="in prompt, label, notes or tags",
         )
-        _several("Verdict", "verdicts", [UNJUDGED, *REVIEW_VERDICTS])
+        _several("Judgement", "verdicts", [UNJUDGED, *REVIEW_VERDICTS])
         _several("Kind of copy", "kinds", list(kinds))
         _several("Cause", "causes", list(causes))
         left, right = st.columns(2)

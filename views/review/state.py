@@ -17,7 +17,7 @@ from views.review.links import EARLIER_TABS, LAST_ITEM, TABS, link_queue
 from views.widgets.link_values import job_id, one_of, whole
 
 PREFIX = "rv_"
-#: Keys that judge: one key is verdict and next.
+#: Keys that judge: one key is judgement and next.
 KEYS: dict[ReviewVerdict, str] = {
     name: letter for name, letter in zip(REVIEW_VERDICTS, "etnus", strict=True)
 }
@@ -168,7 +168,7 @@ def _is_painted(mark: str) -> bool:
 
 
 def give(verdict: ReviewVerdict, mark: str) -> None:
-    """Record a verdict on the item shown and go to the next; for a callback."""
+    """Record a judgement on the item shown and go to the next; for a callback."""
     target = _place()
     if not _is_painted(mark) or target is None:
         return
@@ -187,7 +187,7 @@ def give(verdict: ReviewVerdict, mark: str) -> None:
 
 
 def take_back(mark: str) -> None:
-    """Undo the reviewer's last verdict and show its item; for a callback."""
+    """Undo the reviewer's last judgement and show its item; for a callback."""
     if not _is_painted(mark):
         return
     try:
@@ -196,7 +196,7 @@ def take_back(mark: str) -> None:
         refuse(error)
         return
     if row is None:
-        st.session_state[key("refused")] = "You have given no verdict that could be withdrawn."
+        st.session_state[key("refused")] = "You have given no judgement that could be withdrawn."
         return
     _forget_paint()
     st.session_state[key("last")] = None

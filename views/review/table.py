@@ -38,7 +38,10 @@ def section() -> None:
         limit=PAGE,
     )
     if not page.total:
-        st.info("No item passes the filter at left: loosen it.", icon=":material/filter_alt_off:")
+        st.info(
+            "No item passes the filter in the sidebar: loosen it.",
+            icon=":material/filter_alt_off:",
+        )
         return
     if page.damaged:
         listed = ", ".join(map(str, page.damaged))
@@ -63,10 +66,10 @@ def section() -> None:
         on_select=_open,
         selection_mode="single-row",
         column_config=_columns(),
-        alt="Items with prompt, images, figures and verdict",
+        alt="Items with prompt, images, numbers and verdict",
     )
     if blind:
-        st.caption("Blind review: figures of items that you have not judged are left out.")
+        st.caption("Blind review: numbers of items that you have not judged are left out.")
 
 
 def _pages(total: int) -> None:
@@ -134,7 +137,7 @@ def _columns() -> dict[str, Any]:
             "Nearest training image", width=70, help="Nearest training image"
         ),
         "verdict": column.TextColumn(
-            "Verdict", width=105, help="Your verdict; empty until you have judged the item"
+            "Judgement", width=105, help="Yours; empty until you have judged the item"
         ),
         "score": column.NumberColumn(
             "Score", format="%.2f", width=60, help="Of the early scan; higher is more memorized"

@@ -25,7 +25,7 @@ def section(noun: str, command: str, address: str, about: str, files: tuple[RunF
     """Show the command that repeats a run, called `noun`, the link to it and its files."""
     layout.heading(
         f"Command to repeat this {noun}",
-        "The same command gives the same figures on one machine; another processor may differ in "
+        "The same command gives the same numbers on one machine; another processor may differ in "
         "the last digits.",
     )
     st.code(command, language="bash", wrap_lines=True)

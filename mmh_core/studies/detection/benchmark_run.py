@@ -196,13 +196,13 @@ class ThresholdCounts:
     """How many prompts of the test half exceed a threshold.
 
     `memorized` are memorized captions, `paraphrases` paraphrases of them, `reference` reference
-    prompts. At most the share `share` of the `set_on` reference prompts that the threshold was set
+    prompts. At most the share `fpr` of the `set_on` reference prompts that the threshold was set
     on exceed it. Prompts that stand aside count in `aside` alone, since neither label holds of
     them.
     """
 
     threshold: float
-    share: float
+    fpr: float
     set_on: int
     memorized: FlaggedCount
     paraphrases: FlaggedCount
@@ -224,8 +224,8 @@ class ThresholdCounts:
     def words(self) -> str:
         """Return in sentences how many are detected at which threshold."""
         sentence = (
-            f"at a threshold of {self.threshold:.2f} ({self.share:.1%} may be flagged: "
-            f"{threshold_words(self.share, self.set_on)}) it finds {self.memorized.flagged} of "
+            f"at a threshold of {self.threshold:.2f} ({self.fpr:.1%} may be flagged: "
+            f"{threshold_words(self.fpr, self.set_on)}) it finds {self.memorized.flagged} of "
             f"{self.memorized.total} memorized "
         )
         if self.paraphrases.total:
@@ -242,9 +242,9 @@ class ThresholdCounts:
         )
 
 
-def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts:
-    """Return how many prompts a detector flags, at most a share of reference prompts."""
-    value = threshold_among(row.normal, share)
+def counts(run: BenchmarkRun, row: DetectorRow, fpr: float) -> ThresholdCounts:
+    """Return how many prompts a detector flags at a false-positive rate."""
+    value = threshold_among(row.normal, fpr)
     above = (row.scores > value).tolist()
 
     def flagged(memorized: bool | None, *, paraphrase: bool = False) -> FlaggedCount:
@@ -259,7 +259,7 @@ def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts
 
     return ThresholdCounts(
         value,
-        share,
+        fpr,
         len(row.normal),
         flagged(True),
         flagged(True, paraphrase=True),

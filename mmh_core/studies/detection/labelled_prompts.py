@@ -17,7 +17,7 @@ from mmh_core.store.prompt_table import prompt_batches
 #: Captions of unnamed scenes in each half; those of the halves come from different seeds.
 OPEN_CAPTIONS = {"calibration": 40, "test": 100}
 _OPEN_SEEDS = {"calibration": 10_000, "test": 20_000, "scan": 30_000}
-_NORMAL = 200
+_REFERENCES = 200
 #: What a label may say, in lower case and without signs; the last of each are published types.
 _YES = {"1", "10", "true", "yes", "y", "memorized", "memorised", "copy", "copied", "verbatim"}
 _YES |= {"mem", "mv", "rv", "tv", "vm", "tm"}
@@ -83,14 +83,14 @@ def pocket_reference_captions(folder: Path, seed: int = 0) -> tuple[str, ...]:
     of its reference kinds.
     """
     if world_number(folder) == 2:
-        return second_references(folder, _NORMAL)
+        return second_references(folder, _REFERENCES)
     from mmh_core.pocket.calibration import captions_of
 
     varied = captions_of(seed, "calibration")
     texts = [str(text) for text in varied[varied.kind == "varied"].caption]
     tested = set(_open(OPEN_CAPTIONS["test"], _OPEN_SEEDS["test"] + seed))
-    others = _open(_NORMAL, _OPEN_SEEDS["scan"] + seed)
-    return tuple([*texts, *(text for text in others if text not in tested)][:_NORMAL])
+    others = _open(_REFERENCES, _OPEN_SEEDS["scan"] + seed)
+    return tuple([*texts, *(text for text in others if text not in tested)][:_REFERENCES])
 
 
 def _open(count: int, seed: int) -> list[str]:
@@ -119,7 +119,7 @@ def split_labelled(
         before = labels.setdefault(prompt, (memorized, kind, group))
         if before[0] != memorized:
             raise MMHError(
-                f"The prompt {prompt[:80]!r} is labelled memorized and normal: keep one label."
+                f"The prompt {prompt[:80]!r} is labelled memorized and reference: keep one label."
             )
     counts: dict[tuple[bool, str, str], int] = {}
     labelled = []
@@ -141,30 +141,30 @@ def read_labelled(
     extraction (`TYPES`) are the groups. A column copies is the dose, how often each image
     of the prompt stands in the training set. Rows that cannot be read are left out; `summarize`
     counts them. Errors: MMHError naming the first row whose label says neither memorized nor
-    normal, or another than an equal prompt's. Where a second table `reference` holds the
+    reference, or another than an equal prompt's. Where a second table `reference` holds the
     reference prompts, as some published lists do, rows without a label are memorized in the first
-    and normal in the second.
+    and reference in the second.
     """
     if reference is None:
         return split_labelled(_rows(path, column))
-    others = _rows(reference, column, blank="normal")
+    others = _rows(reference, column, blank="reference")
     return split_labelled(chain(_rows(path, column, blank="memorized"), others))
 
 
 def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[LabelledPrompt, ...]:
     """Return the prompts of a table to calibrate on, all of them in the calibration half.
 
-    A row without a label is normal. Errors: MMHError as for `read_labelled`, and for fewer normal
-    prompts than `fewest`, which say nothing of rare scores.
+    A row without a label is a reference prompt. Errors: MMHError as for `read_labelled`, and for
+    fewer reference prompts than `fewest`, which say nothing of rare scores.
     """
     rows = tuple(
         LabelledPrompt(prompt, memorized, kind, "calibration", group=group, copies=copies)
-        for prompt, memorized, kind, group, copies in _rows(path, column, blank="normal")
+        for prompt, memorized, kind, group, copies in _rows(path, column, blank="reference")
     )
-    normal = sum(not row.memorized for row in rows)
-    if normal < fewest:
+    references = sum(not row.memorized for row in rows)
+    if references < fewest:
         raise MMHError(
-            f"{normal} different reference prompts are too few to calibrate: give at least "
+            f"{references} different reference prompts are too few to calibrate: give at least "
             f"{fewest}."
         )
     return rows
@@ -178,7 +178,7 @@ def _rows(path: Path, column: str, blank: str = "") -> Iterator[_Row]:
             more = {folded(name): cell for name, cell in row.more}
             memorized = _memorized(row.label or blank, row.row, path.name)
             labels[row.row] = memorized
-            kind = "memorized" if memorized else "normal"
+            kind = "memorized" if memorized else "reference"
             group = more.get("group") or _type_of(row.label, more)
             yield (
                 row.prompt,
@@ -191,7 +191,7 @@ def _rows(path: Path, column: str, blank: str = "") -> Iterator[_Row]:
             if _memorized(repeat.label or blank, repeat.row, path.name) != labels[repeat.first]:
                 raise MMHError(
                     f"Rows {repeat.first} and {repeat.row} of {path.name} have the same prompt, "
-                    "labelled memorized in one and normal in the other: keep one label."
+                    "labelled memorized in one and reference in the other: keep one label."
                 )
 
 
@@ -221,8 +221,9 @@ def _memorized(label: str, row: int, source: str) -> bool:
         return plain in _YES
     if not plain:
         raise MMHError(
-            f"Row {row} of {source} has no label: write memorized or normal into a column label."
+            f"Row {row} of {source} has no label: write memorized or reference into a column "
+            "label."
         )
     raise MMHError(
-        f"Row {row} of {source} has the label {label[:40]!r}: write memorized or normal."
+        f"Row {row} of {source} has the label {label[:40]!r}: write memorized or reference."
     )

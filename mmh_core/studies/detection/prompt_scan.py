@@ -12,23 +12,23 @@ from mmh_core.studies.images.run import ImageRun, PromptScan
 from mmh_core.subject.early_calibration import EarlyCalibration, score_prompts
 from mmh_core.text_to_image.model import TextToImage
 
-#: Share of reference prompts that may be flagged: that of a scan by default.
-SHARE = 0.01
+#: The false-positive rate on reference prompts: that of a scan by default.
+FPR = 0.01
 
 
 def prompt_scans(
     model: TextToImage, calibration: EarlyCalibration, prompts: tuple[str, ...]
 ) -> tuple[PromptScan, ...]:
     """Return the early scan of each prompt. Errors: MMHError for another model's calibration."""
-    scores, threshold = score_prompts(model, calibration, prompts), calibration.threshold(SHARE)
-    memorized = calibration.flagged_memorized(SHARE)
-    paraphrases = calibration.flagged_paraphrases(SHARE)
+    scores, threshold = score_prompts(model, calibration, prompts), calibration.threshold(FPR)
+    memorized = calibration.flagged_memorized(FPR)
+    paraphrases = calibration.flagged_paraphrases(FPR)
     return tuple(
         PromptScan(
             score=float(scores.score[i]),
             percentile=float(scores.percentile[i]),
             threshold=threshold,
-            share=SHARE,
+            fpr=FPR,
             flagged_memorized=-1 if memorized is None else memorized.flagged,
             memorized=0 if memorized is None else memorized.total,
             flagged_paraphrases=None if paraphrases is None else paraphrases.flagged,
@@ -42,23 +42,24 @@ def scan_words(scan: PromptScan, *, copied: bool) -> str:
     """Return in a sentence what a scan says of the prompt, whose images may be `copied`."""
     if math.isnan(scan.score):
         return "Early scan: cannot be read, since the model takes this prompt for the empty one."
+    side = "above" if scan.flagged else "not above"
     sentence = (
-        f"Early scan: {'flagged' if scan.flagged else 'not flagged'}, score {scan.score:.2f} "
-        f"(threshold {scan.threshold:.2f}, above {whole_percent(scan.percentile)} of the "
-        "reference prompts)"
+        f"Early scan, before any image: {'flagged' if scan.flagged else 'not flagged'}. The score "
+        f"{scan.score:.2f} is {side} the threshold {scan.threshold:.2f}; "
+        f"{whole_percent(scan.percentile)} of the reference prompts score lower."
     )
     if scan.flagged or not copied:
-        return f"{sentence}."
-    missed = "how many memorized prompts it misses is not known"
+        return sentence
+    missed = "How many memorized prompts it misses is not known."
     if scan.memorized:
-        missed = f"it finds {scan.flagged_memorized} of {scan.memorized} memorized prompts"
-    if scan.memorized and scan.paraphrases:
         missed = (
-            f"it finds {scan.flagged_memorized} of {scan.memorized} memorized captions as trained "
-            f"with, and {scan.flagged_paraphrases} of {scan.paraphrases} paraphrases of such "
-            "captions"
+            f"This threshold flags {scan.flagged_memorized} of {scan.memorized} memorized "
+            f"{'training captions' if scan.paraphrases else 'prompts'}"
         )
-    return f"{sentence}, although images of it are copies: at this threshold {missed}."
+        if scan.paraphrases:
+            missed += f" and {scan.flagged_paraphrases} of {scan.paraphrases} paraphrases of them"
+        missed += "."
+    return f"{sentence} It missed this prompt, of which images are copies. {missed}"
 
 
 def scanned(

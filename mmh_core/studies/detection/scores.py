@@ -29,7 +29,7 @@ class DetectorScores:
     """The scores of P prompts by K detectors, the combined score first where there is one.
 
     `score` and `percentile` (P, K), means over the seeds and shares (0 to 1) of the
-    `reference_prompts` reference prompts that score lower; at most the share `share` of these
+    `reference_prompts` reference prompts that score lower; at most the share `fpr` of these
     exceeds `threshold` (K,). The early scan's are those of its own calibration, on
     `scan_reference_prompts` reference prompts, by which tables are scanned; `detection_rate` is
     what it misses. `readings` is what exceeds the text encoder of each prompt; `left_out` are
@@ -43,7 +43,7 @@ class DetectorScores:
     score: Tensor
     percentile: Tensor
     threshold: Tensor
-    share: float
+    fpr: float
     reference_prompts: int
     readings: tuple[UnreadText, ...] = ()
     scan_reference_prompts: int = 0
@@ -80,7 +80,7 @@ def score_by_all(
     calibration: DetectorCalibration,
     prompts: Sequence[str],
     *,
-    share: float = 0.01,
+    fpr: float = 0.01,
 ) -> Iterator[Progress[DetectorScores | None]]:
     """Score prompts generated with the calibration's seeds; the last progress has the result.
 
@@ -88,7 +88,7 @@ def score_by_all(
     calibration of another model or of other settings.
     """
     calibration.check(model)
-    threshold = torch.tensor([calibration.threshold(n, share) for n in calibration.names])
+    threshold = torch.tensor([calibration.threshold(n, fpr) for n in calibration.names])
     half = None
     for half in measured(model, prompts, calibration.detectors, calibration.seeds):
         done = len(half.prompts)
@@ -115,7 +115,7 @@ def score_by_all(
             [calibration.percentile(name, every[:, k]) for k, name in enumerate(names)], dim=1
         ),
         threshold,
-        share,
+        fpr,
         len(calibration.prompts),
         tuple(unread_text(model, prompt) for prompt in prompts),
         left_out=calibration.left_out,
@@ -137,5 +137,5 @@ def _as_scanned(
         score=score,
         percentile=percentile,
         scan_reference_prompts=len(early.prompts),
-        detection_rate=detection_rate_words(early, scores.share),
+        detection_rate=detection_rate_words(early, scores.fpr),
     )

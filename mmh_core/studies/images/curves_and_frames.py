@@ -27,7 +27,7 @@ FAILURES = (MMHError, ValueError, RuntimeError, MemoryError)
 _LONGEST = 300
 
 
-def lacking(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
+def with_missing(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
     """Return the run with a sentence on what is missing and why."""
     reason = " ".join(str(failure).split()) or type(failure).__name__
     if len(reason) > _LONGEST:
@@ -71,11 +71,11 @@ def add_curves(run: ImageRun, model: TextToImage) -> Iterator[tuple[float, Image
             run = replace(
                 run,
                 images=with_curves(run.images, curves),
-                seconds_estimating=since(start, before),
+                seconds_estimating=elapsed(start, before),
             )
             yield done, run
     except FAILURES as failure:
-        yield 1.0, lacking(run, "LID over the noise scales could not be estimated", failure)
+        yield 1.0, with_missing(run, "LID over the noise scales could not be estimated", failure)
 
 
 def add_estimator(
@@ -91,20 +91,20 @@ def add_estimator(
         for lids in estimate_lids(
             model, run.images, run.log_delta, estimator=name, negative=run.config.sampling.negative
         ):
-            run = replace(run, seconds_estimating=since(start, before))
+            run = replace(run, seconds_estimating=elapsed(start, before))
             yield len(lids) / len(run.images), run
     except FAILURES as failure:
         failed = failure
     if failed is not None:
         what = f"{ESTIMATORS[name].label} could not be estimated for "
-        run = lacking(run, f"{what}{plural(len(run.images) - len(lids), 'image')}", failed)
+        run = with_missing(run, f"{what}{plural(len(run.images) - len(lids), 'image')}", failed)
     images = tuple(
         replace(
             one, lids=(*one.lids, lids[i] if i < len(lids) else failed_lid(name, run.log_delta))
         )
         for i, one in enumerate(run.images)
     )
-    yield 1.0, replace(run, images=images, seconds_estimating=since(start, before))
+    yield 1.0, replace(run, images=images, seconds_estimating=elapsed(start, before))
 
 
 def add_frames(
@@ -120,7 +120,7 @@ def add_frames(
             run = replace(run, images=images)
             yield (number + 1) / len(kept), run
     except FAILURES as failure:
-        yield 1.0, lacking(run, "Not all steps could be decoded", failure)
+        yield 1.0, with_missing(run, "Not all steps could be decoded", failure)
 
 
 def failed_lid(name: str, log_delta: float) -> ImageLid:
@@ -128,6 +128,6 @@ def failed_lid(name: str, log_delta: float) -> ImageLid:
     return ImageLid(name, ESTIMATORS[name].label, log_delta, *(math.nan,) * 5, nfe=0.0)
 
 
-def since(start: float, before: float) -> float:
+def elapsed(start: float, before: float) -> float:
     """Return the seconds since a start, on top of those before."""
     return before + time.monotonic() - start

@@ -119,7 +119,7 @@ class PromptScan:
     """The early scan of one prompt, which needs no image: higher = more memorized.
 
     `percentile` (0 to 1) is the share of reference prompts with a lower score; above `threshold`,
-    which the share `share` of them exceeds, a prompt is flagged. That threshold flags
+    which the share `fpr` of them exceeds, a prompt is flagged. That threshold flags
     `flagged_memorized` of `memorized` memorized prompts that the scan was not fitted on (-1 of 0
     where nobody counted); where these are captions as trained with, `flagged_paraphrases` of
     `paraphrases` other wordings.
@@ -129,7 +129,7 @@ class PromptScan:
     score: float
     percentile: float
     threshold: float
-    share: float
+    fpr: float
     flagged_memorized: int
     memorized: int
     flagged_paraphrases: int | None = None
@@ -156,7 +156,7 @@ class ImageRun:
     Seconds and network evaluations (per image) are split into generating, and LID and copies.
     `missing` says in sentences which part of the run failed, and why. `scans` are the early scans
     of the prompts, empty where the model has no calibration of it. `needed` is for each prompt the
-    number of windows of text that would hold all of it, empty where unknown, and `notes` are the
+    number of context windows that would hold all of it, empty where unknown, and `notes` are the
     model's, on what was chosen while it was read from its files.
     """
 

@@ -20,8 +20,8 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.curves_and_frames import (
     FAILURES,
     add_curves_and_frames,
-    lacking,
-    since,
+    elapsed,
+    with_missing,
 )
 from mmh_core.studies.images.generation import (
     GeneratedPart,
@@ -101,7 +101,7 @@ def image_study(
         requested = len(config.prompts) * len(config.seeds)
         problem = f"Only {len(run.images)} of {requested} images could be generated"
         run = replace(run, state="stopped", preview=run.preview[:0])
-        yield Progress(1.0, "Stopped", lacking(run, problem, failure))
+        yield Progress(1.0, "Stopped", with_missing(run, problem, failure))
         return
     yield from add_curves_and_frames(run, model, generated, 1 - later)
 
@@ -169,7 +169,7 @@ def _prompt(
         run = replace(run, state="drawing", preview=preview, preview_prompt=number)
         if seen.generated is not None:
             run = with_images(run, model, training_set, prompt, seen.generated)
-        run = replace(run, seconds_generating=since(start, before))
+        run = replace(run, seconds_generating=elapsed(start, before))
         done = (seen.part + _GENERATING * seen.step / seen.steps) / seen.parts
         yield Progress(done, seen.message, run), seen.generated
         if seen.generated is None:
@@ -190,7 +190,7 @@ def _evaluate_part(
     """
     start, before = time.monotonic(), run.seconds_estimating
     run = _searched(run, count, training_set)
-    yield 0.1, replace(run, seconds_estimating=since(start, before))
+    yield 0.1, replace(run, seconds_estimating=elapsed(start, before))
     added, lids, failed = run.images[-count:], list[ImageLid](), None
     sampling = run.config.sampling
     basis = VerdictBasis(
@@ -200,12 +200,12 @@ def _evaluate_part(
     )
     try:
         for lids in basis.lids(added):
-            run = replace(run, seconds_estimating=since(start, before))
+            run = replace(run, seconds_estimating=elapsed(start, before))
             yield 0.1 + 0.9 * len(lids) / count, run
     except FAILURES as failure:
         failed = failure
     if failed is not None:
-        run = lacking(
+        run = with_missing(
             run, f"LID of {plural(count - len(lids), 'image')} could not be estimated", failed
         )
     cuts = [run.cut[run.config.prompts.index(one.prompt)] for one in added]
@@ -216,7 +216,7 @@ def _evaluate_part(
             run,
             images=run.images[:-count] + judged,
             state="reading",
-            seconds_estimating=since(start, before),
+            seconds_estimating=elapsed(start, before),
         ),
     )
 
@@ -228,7 +228,9 @@ def _searched(run: ImageRun, count: int, training_set: TrainingSet | None) -> Im
     try:
         near = find_copies(training_set, image_batch(added))
     except FAILURES as failure:
-        return lacking(run, f"Copies of {plural(count, 'image')} could not be searched", failure)
+        return with_missing(
+            run, f"Copies of {plural(count, 'image')} could not be searched", failure
+        )
     added = tuple(
         replace(one, copy=copy, neighbors=neighbors)
         for one, (copy, neighbors) in zip(added, near, strict=True)

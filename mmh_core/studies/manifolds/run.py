@@ -124,8 +124,8 @@ class EstimatorRow:
 
     `side` is "model" or "data". `lid` (n,) at the scale the estimator chose by itself;
     `mean_abs_error` and `concordance` (Harrell's C) against the truth, NaN where it is unknown;
-    `standard_error` the median over points; `nfe` network passes per point over the whole
-    curve; `seconds` for all points.
+    `standard_error` is the median over points, `nfe` per point over the whole curve, `seconds`
+    for all points.
     """
 
     name: str

@@ -207,7 +207,7 @@ def undecided_captions(folder: Path) -> frozenset[str]:
 
 
 def _chosen(labels: pd.DataFrame, wide: float, groups: Mapping[str, tuple[str, ...]]) -> list[int]:
-    """Return the rows that are trained on: all memorized ones, and a share of the normal ones."""
+    """Return the training rows: all memorized ones, and a share of the reference ones."""
     chosen = []
     for group, kinds in groups.items():
         for kind in kinds:

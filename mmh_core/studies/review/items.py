@@ -140,11 +140,14 @@ def _scanned(row: ScanRow, manifest: ScanManifest, folder: Path) -> ReviewItem:
         scores=(*early, *item.scores),
         label=str(values["label"] or ""),
         name=str(values["name"] or ""),
-        tags=(*(tag for tag in str(values["tags"] or "").split("; ") if tag), *_not_read(row)),
+        tags=(
+            *(tag for tag in str(values["tags"] or "").split("; ") if tag),
+            *_unread_tags(row),
+        ),
     )
 
 
-def _not_read(row: ScanRow) -> Iterator[str]:
+def _unread_tags(row: ScanRow) -> Iterator[str]:
     """Yield a tag for each part of a prompt that the text encoder did not read."""
     # A scan of an earlier version has no such columns.
     if row.values.get("cut"):

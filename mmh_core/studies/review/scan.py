@@ -52,7 +52,7 @@ class ScanConfig:
     """The config of a scan: the false-positive rate on reference prompts, and what is studied."""
 
     model: str
-    share: float = 0.01
+    fpr: float = 0.01
     study: bool = True
 
 
@@ -94,7 +94,7 @@ class ScanState:
         batches = read_rows(Path(self.folder))
         return pd.DataFrame([{"prompt": r.prompt, **r.values} for rows in batches for r in rows])
 
-    def not_read(self) -> list[str]:
+    def truncations(self) -> list[str]:
         """Return in sentences how many prompts were not read whole, none where all were."""
         lines = []
         if self.cut:
@@ -131,9 +131,9 @@ def scan(
     calibration of another model.
     """
     _early(subject).check(subject.model)
-    threshold = _early(subject).threshold(config.share)
+    threshold = _early(subject).threshold(config.fpr)
     state = ScanState(
-        str(out), threshold, detection_rate=detection_rate_words(_early(subject), config.share)
+        str(out), threshold, detection_rate=detection_rate_words(_early(subject), config.fpr)
     )
     yield Progress(0.0, "Reading the table", state)
     total = sum(len(batch.rows) for batch in prompt_batches(table, most=most, column=column))
@@ -250,7 +250,7 @@ def _manifest(subject: Subject, config: ScanConfig) -> ScanManifest:
     calibration = hashlib.sha256(_early(subject).columns.numpy(force=True).tobytes())
     settings = {
         "detector": "early_scan",
-        "share": config.share,
+        "share": config.fpr,
         "study": config.study,
         "calibration": calibration.hexdigest(),
         # Rows that other code made are not comparable, and a folder holds one kind of rows.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mmh_core.records import Progress
-from mmh_core.studies.detection.prompt_scan import SHARE, scan_words, scanned
+from mmh_core.studies.detection.prompt_scan import FPR, scan_words, scanned
 from mmh_core.studies.images.run import ImageRun, PromptScan
 from mmh_core.subject.early_calibration import (
     EarlyCalibration,
@@ -41,8 +41,8 @@ def test_a_finished_run_has_the_scan_of_its_prompts(
     scan = found[-1].partial.scans[0]
     expected = score_prompts(model, calibration, run.config.prompts)
     assert scan.score == pytest.approx(float(expected.score[0]))
-    assert scan.threshold == calibration.threshold(SHARE)
-    counted = calibration.flagged_memorized(SHARE)
+    assert scan.threshold == calibration.threshold(FPR)
+    counted = calibration.flagged_memorized(FPR)
     assert counted is not None
     assert (scan.flagged_memorized, scan.memorized) == (counted.flagged, counted.total)
 
@@ -70,10 +70,10 @@ def test_a_run_of_another_model_or_without_calibration_stays_as_it_is(
 @pytest.mark.parametrize(
     ("score", "among", "copied", "sentence"),
     [
-        (2.5, 36, True, "Early scan: flagged, score 2.50 (threshold 1.89"),
-        (1.1, 36, False, "not flagged, score 1.10"),
-        (1.1, 36, True, "copies: at this threshold it finds 30 of 36 memorized prompts."),
-        (1.1, 0, True, "how many memorized prompts it misses is not known."),
+        (2.5, 36, True, "image: flagged. The score 2.50 is above the threshold 1.89; 88%"),
+        (1.1, 36, False, "not flagged. The score 1.10 is not above the threshold 1.89"),
+        (1.1, 36, True, "copies. This threshold flags 30 of 36 memorized prompts."),
+        (1.1, 0, True, "How many memorized prompts it misses is not known."),
     ],
 )
 def test_a_copy_that_the_scan_misses_is_said_to_be_missed(
@@ -82,8 +82,8 @@ def test_a_copy_that_the_scan_misses_is_said_to_be_missed(
     scan = PromptScan(score, 0.875, 1.89, 0.01, 30 if among else -1, among)
     said = scan_words(scan, copied=copied)
     assert sentence in said
-    assert ("although" in said) == (copied and score < 1.89)
+    assert ("It missed" in said) == (copied and score < 1.89)
     with_others = scan_words(PromptScan(1.1, 0.5, 1.89, 0.01, 30, 36, 22, 36), copied=True)
-    assert "30 of 36 memorized captions as trained with, and 22 of 36 paraphrases" in with_others
+    assert "30 of 36 memorized training captions and 22 of 36 paraphrases of them." in with_others
     nothing = PromptScan(float("nan"), float("nan"), 1.89, 0.01, 30, 36)
     assert "cannot be read" in scan_words(nothing, copied=True) and not nothing.flagged

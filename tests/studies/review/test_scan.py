@@ -130,7 +130,7 @@ def test_every_prompt_gets_one_row_and_the_flagged_a_study(
     lines = ["prompt,label,tags", *(f"{text},normal,a;b" for text in FEW)]
     table.write_text("\n".join([*lines, f"{FEW[3]},normal,", ",normal,", "bad\x07,x,"]))
     subject = Subject(model, None, Calibration(normal_of(model), calibration))
-    config = ScanConfig("tiny", share=0.5)
+    config = ScanConfig("tiny", fpr=0.5)
     state = last(table, tmp_path / "out", subject, config)
     rows = rows_of(tmp_path / "out")
     assert sorted(row.prompt for row in rows) == sorted(FEW)
@@ -183,7 +183,7 @@ def test_a_folder_of_other_settings_is_refused(
     subject = Subject(model, None, Calibration(None, calibration))
     last(table, tmp_path / "out", subject, ScanConfig("tiny", study=False))
     with pytest.raises(MMHError, match="other settings"):
-        last(table, tmp_path / "out", subject, ScanConfig("tiny", share=0.2, study=False))
+        last(table, tmp_path / "out", subject, ScanConfig("tiny", fpr=0.2, study=False))
     # Rows of another sampling, or searched in another training set, do not compare either.
     config = ScanConfig("tiny", study=False)
     wide = replace(calibration, windows=2)
@@ -268,7 +268,7 @@ def test_a_prompt_that_changes_nothing_has_no_score_and_is_counted(
     scanner = Subject(silent, None, Calibration(None, calibration))
     for _ in range(2):  # Anew, and read again from the folder.
         state = last(table, tmp_path / "out", scanner, ScanConfig("tiny", study=False))
-        assert state.silent == 1 and "1 prompt is without a score" in state.not_read()[-1]
+        assert state.silent == 1 and "1 prompt is without a score" in state.truncations()[-1]
     assert not any(row.values["flagged"] for row in rows_of(tmp_path / "out")[:1])
 
 
@@ -328,7 +328,10 @@ def test_what_is_not_read_of_a_prompt_stands_in_its_row_and_is_counted(
     assert said["the ñandú"] == ("", "ñú")
     assert said["кот"] == ("", "кот")
     assert (state.cut, state.unread) == (1, 2)
-    assert [sentence.split(" prompt")[0] for sentence in state.not_read()] == ["1", "2"]
+    assert [sentence.split(" prompt")[0] for sentence in state.truncations()] == [
+        "1",
+        "2",
+    ]
     # A scan that goes on counts what was there as well.
     again = last(table, tmp_path / "out", subject, config)
     assert (again.cut, again.unread, again.scored) == (1, 2, 0)
@@ -345,17 +348,17 @@ def test_a_scan_can_be_stopped_inside_a_study(
     table = tmp_path / "prompts.txt"
     table.write_text("\n".join(PROMPTS[:4]))
     subject = Subject(model, None, Calibration(normal_of(model), calibration))
-    steps = list(scan(table, tmp_path / "out", subject, ScanConfig("tiny", share=0.99)))
+    steps = list(scan(table, tmp_path / "out", subject, ScanConfig("tiny", fpr=0.99)))
     # Beside one progress for the table, the batch and each prompt there are those of the studies.
     assert len(steps) > 2 + 4 + 4
     # Stopped within the first study: nothing half done is kept, and it goes on afterwards.
     folder = tmp_path / "again"
-    running = scan(table, folder, subject, ScanConfig("tiny", share=0.99))
+    running = scan(table, folder, subject, ScanConfig("tiny", fpr=0.99))
     for _ in range(4):
         next(running)
     running.close()  # type: ignore[attr-defined]
     assert all(row.values["run"] or not row.values["flagged"] for row in rows_of(folder))
-    state = last(table, folder, subject, ScanConfig("tiny", share=0.99))
+    state = last(table, folder, subject, ScanConfig("tiny", fpr=0.99))
     assert sorted(row.prompt for row in rows_of(folder)) == sorted(PROMPTS[:4])
     assert state.done == 4
 
