@@ -232,7 +232,7 @@ def comparison_table(run: MitigationRun) -> str:
     from mmh_core.studies.mitigation.verdict import verdicts
 
     names = [
-        *("mitigation", "strength", "copies", "solved", "not solved", "subject lost"),
+        *("mitigation", "strength", "copy rate", "solved", "not solved", "subject lost"),
         "reference prompts",
         *("similarity", "alignment", "LID", "NFE"),
         *("copies of paraphrases", "of other seeds", "after the attack", "its control"),

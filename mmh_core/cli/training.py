@@ -63,7 +63,7 @@ def training_table(run: TrainingMitigationRun) -> str:
     """Return one row per snapshot as Markdown, and where each arm had better ended."""
     from mmh_core.studies.mitigation.training_run import REFERENCE, early_stop
 
-    heads = [f"{group}: {figure}" for group in run.groups for figure in ("copies", "LID")]
+    heads = [f"{group}: {name}" for group in run.groups for name in ("copy rate", "median LID")]
     rows = []
     for snapshot in run.snapshots:
         cells = [snapshot.arm, str(snapshot.step)]

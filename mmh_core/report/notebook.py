@@ -214,7 +214,7 @@ def _mitigations(run: MitigationRun) -> View:
                 row.refused or ("" if base else passes),
             )
         )
-    columns = ("mitigation", "images", "copies", "alignment", "LID", "verdict")
+    columns = ("mitigation", "images", "copy rate", "alignment", "LID", "verdict")
     head = f"“{run.config.prompts[0]}” with and without mitigations, from the same noise"
     shown_seeds = ", ".join(str(seed) for seed in run.config.seeds[:MOST_IMAGES])
     table = _table(head, columns, rows, notes=run.missing)

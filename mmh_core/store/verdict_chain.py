@@ -243,12 +243,12 @@ def _with_kept(report: ChainReport, check: ChainCheck, kept: str) -> ChainReport
             "rows or items were removed, changed or put back from an older copy since that seal "
             "was written down, or a digit of it is mistyped, or it is the seal of another queue.",
         )
-    since = report.rows - row
+    later = report.rows - row
     return replace(
         report,
         kept_row=row,
         message=f"{report.message} The seal that was kept stood at row {row:,}: nothing up to it "
-        f"was changed, and {plural(since, 'row')} came after.",
+        f"was changed, and {plural(later, 'row')} came after.",
     )
 
 

@@ -123,7 +123,7 @@ def test_the_page_opens_on_the_figures_of_the_record(app: AppTest, run: Benchmar
     assert shown["Best detector (AUC)"] == f"{best.all.auc:.3f}"
     assert shown["Early scan (AUC)"] == f"{by_name['early_scan'].all.auc:.3f}"
     assert shown["Unconditional LID (AUC)"] == f"{by_name['lid_unconditional_count'].all.auc:.3f}"
-    assert shown["Cause attribution"] == "83%"
+    assert shown["Cause, balanced accuracy"] == "83%"
 
 
 def test_the_threshold_comes_from_normal_prompts_of_the_other_half(
@@ -250,7 +250,8 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     found = benchmark_session.benchmark_job(job).run
     assert found is not None and found.sha256 == quick.sha256 and found.cause is None
     shown = metrics(app)
-    assert shown["Flagged"].endswith("of 10") and shown["Cause attribution"] == "not identifiable"
+    assert shown["Flagged"].endswith("of 10")
+    assert shown["Cause, balanced accuracy"] == "not identifiable"
     # Too few steps for the first, and no attention for the second.
     left_out = {"guidance_norm_10", "attention_entropy"}
     assert {row.name for row in found.detectors} == set(DETECTORS) - left_out

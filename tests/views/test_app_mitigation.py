@@ -331,7 +331,7 @@ def test_training_time_mitigations_are_switched_on_and_off(app: AppTest) -> None
     app.toggle(key="mi_stopped_early").set_value(False)
     sound(app.run())
     found = table()
-    assert found["Duplicated captions: copies"] == ["100%"]
+    assert found["Duplicated captions: copy rate"] == ["100%"]
     assert found["Duplicated captions: LID, median"] == ["2.0"]
     assert "a copy, LID 2.0" in pages_html(app)
     assert dict(app.query_params)["tab"] == "training"

@@ -1,4 +1,4 @@
-"""A comparison of detectors: the short answer, then each figure with what it means."""
+"""A comparison of detectors: the short answer, then each chart with what it means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmh_core.plots import benchmark as plots
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 from mmh_core.studies.detection.figures import RowFigures
 from mmh_core.studies.detection.findings import best_row, findings
-from views.benchmark import pictures, state, tables
+from views.benchmark import charts, state, tables
 from views.benchmark import session as benchmark_session
 from views.benchmark.threshold import threshold
 from views.images import image_html
@@ -31,14 +31,14 @@ def nothing() -> None:
 
 
 def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
-    """Show everything about one comparison: sentences, pictures, tables."""
+    """Show everything about one comparison: sentences, charts, tables."""
     image_html.show_missing(run.missing, run.notes)
     figures = benchmark_session.figures(run)
     _sentences(run, figures)
     _answer(run)
-    pictures.doses(run)
-    pictures.groups(run)
-    pictures.fixed(run, figures)
+    charts.doses(run)
+    charts.groups(run)
+    charts.fixed(run, figures)
     _causes(run)
     _truth(run)
     threshold(run, settings)
@@ -89,13 +89,14 @@ def _answer(run: BenchmarkRun) -> None:
             _measured(column, label, by_name[name])
     cause = run.cause
     columns[3].metric(
-        "Cause attribution",
+        "Cause, balanced accuracy",
         "not identifiable" if cause is None else f"{cause.accuracy:.0%}",
         None if cause is None else f"95 % interval {cause.low:.0%} to {cause.high:.0%}",
         delta_color="off",
         delta_arrow="off",
         border=True,
-        help="Balanced accuracy over the causes, with its 95 % interval.",
+        help="Over the copied memorized captions of known cause: the mean over causes of the share "
+        "that is attributed rightly. Where only one cause occurs, 100 % shows little.",
     )
 
 
@@ -103,13 +104,13 @@ def _measured(column: st.delta_generator.DeltaGenerator, label: str, row: Detect
     column.metric(
         label,
         f"{row.all.auc:.3f}",
-        f"{row.all.tpr:.0%} at 1 % FPR",
+        f"TPR {row.all.tpr:.0%} at 1 % FPR",
         delta_color="off",
         delta_arrow="off",
         border=True,
         help=f"{row.label}: area under the ROC curve, 95 % interval {row.all.auc_low:.3f} to "
-        f"{row.all.auc_high:.3f}; below it the share of memorized prompts detected while 1 "
-        "% of the reference prompts are flagged.",
+        f"{row.all.auc_high:.3f}; below it the true-positive rate, the share of memorized "
+        "prompts flagged at the threshold that flags 1 % of the reference prompts.",
     )
 
 
@@ -135,7 +136,7 @@ def _table(run: BenchmarkRun) -> None:
                     "NFE": row.nfe,
                     "Generation NFE": row.generation or None,
                     **{f"AUC {kind}": separation.auc for kind, separation in row.kinds},
-                    "Recipe": row.reference,
+                    "Citation": row.reference,
                 }
                 for row in rows
             ],
@@ -147,16 +148,13 @@ def _table(run: BenchmarkRun) -> None:
                 "NFE": st.column_config.NumberColumn(
                     format="%.1f",
                     help=(
-                        "Number of function evaluations (network passes) per image, beside "
-                        "generation."
+                        "Number of function evaluations (passes of the network) per image, beyond "
+                        "those of its generation."
                     ),
                 ),
                 "Generation NFE": st.column_config.NumberColumn(
                     format="%.0f",
-                    help=(
-                        "Function evaluations of generating the image; empty: no image is "
-                        "generated."
-                    ),
+                    help=("NFE of generating the image; empty: no image is needed."),
                 ),
             }
             | {
@@ -187,9 +185,10 @@ def _truth(run: BenchmarkRun) -> None:
 def _causes(run: BenchmarkRun) -> None:
     layout.heading(
         "Cause: overfitting, the data, or both",
-        "Of memorized captions that the model copies. The cause is told from the training set "
-        "around the copied image (its copies, near-duplicates, and data LID) and the model's LID. "
-        "Overfitting (OD-Mem) can be reduced by training, the data (DD-Mem) only by other data.",
+        "Of memorized captions that the model copies. The cause is attributed by the training "
+        "set around the copied image (its duplicates, near-duplicates, and data LID) and the "
+        "model LID. Overfitting (OD-Mem) can be reduced by training, the data (DD-Mem) only by "
+        "other data.",
     )
     cause = run.cause
     if cause is None:
@@ -217,7 +216,9 @@ def _causes(run: BenchmarkRun) -> None:
             )
         layout.facts(rows)
         if len(set(cause.true)) == 1:
-            st.caption("Only one cause occurs here: this does not show that causes are told.")
+            st.caption(
+                "Only one cause occurs here, so nothing is shown about telling causes apart."
+            )
     _reliability(cause)
 
 
@@ -241,7 +242,7 @@ def _limits(run: BenchmarkRun) -> None:
             "- The labels describe the data, not what the model does: a duplicated caption counts "
             "as memorized even where the model failed to learn it. The truth by image stands in "
             f"a table of its own.\n- One percent of {words.plural(count, 'reference prompt')} is "
-            f"{strict}: read the strict rate with its interval.\n- Prompts of one subject "
+            f"{strict}: read the TPR at 1 % FPR with its interval.\n- Prompts of one subject "
             "resemble one another, which the intervals over prompts do not take into account."
         )
 

@@ -1,4 +1,4 @@
-"""The figures behind the pictures of a comparison, as tables."""
+"""The values behind the charts of a comparison, as tables."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def networks(run: BenchmarkRun) -> None:
         return
     layout.heading(
         f"Spread over {plural(len(run.networks.files), 'network')}",
-        "The same prompts and seeds on each network; intervals are over networks. Pictures and "
+        "The same prompts and seeds on each network; intervals are over networks. Charts and "
         f"other tables are of the first, {layout.plain(run.networks.files[0])}.",
     )
     _show(network_table(run.networks))
 
 
 def published(run: BenchmarkRun) -> None:
-    """Show published figures, beside those of the run where its model is no made world."""
-    with st.expander("Published figures on Stable Diffusion 1.4", icon=":material/menu_book:"):
+    """Show published values, beside those of the run where its model is no made world."""
+    with st.expander("Published values on Stable Diffusion 1.4", icon=":material/menu_book:"):
         _show(published_table(None if is_invented(run) else run))
 
 

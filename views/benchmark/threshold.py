@@ -119,7 +119,9 @@ def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
                     "Kind": run.prompts[i].kind,
                     **({"Kept apart": run.prompts[i].aside} if apart else {}),
                     "Prompt": run.prompts[i].prompt,
-                    "Copies": None if bool(run.copied[i].isnan()) else 100 * float(run.copied[i]),
+                    "Copy rate": None
+                    if bool(run.copied[i].isnan())
+                    else 100 * float(run.copied[i]),
                     "Open": _link(run.model, run.prompts[i].prompt),
                 }
                 for i in order
@@ -129,7 +131,7 @@ def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
             column_config={
                 "Score": st.column_config.NumberColumn(format="%.3g"),
                 "Prompt": st.column_config.TextColumn(width="large"),
-                "Copies": st.column_config.NumberColumn(
+                "Copy rate": st.column_config.NumberColumn(
                     format="%.0f %%", help="Share of this prompt's images that are copies."
                 ),
                 "Open": st.column_config.LinkColumn(display_text="Images"),

@@ -38,7 +38,7 @@ _ABOUT = {
 TABS = {
     "images": "Images",
     "normal": "LID distribution",
-    "map": "Map",
+    "map": "Image map",
     "audit": "Audit an image",
     "data": "Data & reproduce",
 }

@@ -86,9 +86,7 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
         st.text(cell.changed)
     if cell.used != prompt:
         image_html.show(diff(prompt, cell.used))
-    rows = [
-        ("Verdict of the copy search", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")
-    ]
+    rows = [("Copy search", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")]
     similar = f"{_pair(base.similarity, cell.similarity, seed, 3)}"
     rows.append(("Similarity to nearest training image", similar))
     rows.append(("Alignment with the prompt", _pair(base.alignment, cell.alignment, seed, 3)))
@@ -121,7 +119,7 @@ def _compared(run: MitigationRun, base: Cell, cell: Cell, seed: int, way: str) -
     if id == int(cell.nearest[seed]):
         caption += f", {similar[1]} with"
     if run.copy_threshold == run.copy_threshold:
-        caption += f"; a copy is proposed from {run.copy_threshold:.3f} on"
+        caption += f"; copy threshold {run.copy_threshold:.3f}"
     figure = image_html.figure(training, f"Training image {id}", caption, most=_LARGE)
     return f'{_STYLE}<div class="mi-three">{figure}<div>{pair}</div></div>'
 
@@ -185,4 +183,4 @@ def _percentiles(base: Cell, cell: Cell, seed: int) -> str:
     first, second = float(base.percentile[seed]), float(cell.percentile[seed])
     if first != first or second != second:
         return "n/a"
-    return f"above {first:.0%} → above {second:.0%} of reference prompts"
+    return f"{first:.0%} → {second:.0%} of reference prompts have a smaller one"

@@ -10,7 +10,7 @@ from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.run import Cell, Treatment
 from views.widgets.words import duration_words
 
-COPIES = (
+COPY_RATE = (
     "Share of images that reproduce a training image or a layout that many of them share, by "
     "the thresholds of the copy search."
 )
@@ -35,7 +35,7 @@ WEAK = (
     "images."
 )
 INTERVAL = (
-    "± is a 95 % interval over seeds, each compared with its own unmitigated image. Few seeds "
+    "Brackets hold a 95 % interval over seeds, each compared with its own unmitigated image. Few seeds "
     "leave it wide."
 )
 

@@ -107,7 +107,7 @@ def _figures(results: tuple[TreatmentVerdict, ...]) -> None:
             "Copy rate before",
             words.percent(base.copied.mean.value),
             words.plural(base.images, "image"),
-            phrases.COPIES,
+            phrases.COPY_RATE,
         )
         if chosen is not None:
             _best_figures(base, chosen)

@@ -59,7 +59,7 @@ def frontier(run: MitigationRun, chosen: Treatment | None) -> None:
         "left of No mitigation lost alignment; a hollow gray mark only moved images below the "
         "copy threshold, with LID unchanged: not solved. Whiskers are 95 % intervals over the "
         "seeds.",
-        help=f"{phrases.PASSES} {phrases.COPIES} {phrases.ALIGNMENT}",
+        help=f"{phrases.PASSES} {phrases.COPY_RATE} {phrases.ALIGNMENT}",
     )
     st.session_state["mi_rows"] = tuple(row.treatment for row in rows)
     layout.chart(plots.frontier(rows, chosen), _CHART, on_select=_take_mark)
@@ -84,16 +84,16 @@ def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> No
     layout.heading(
         "Results, as differences to no mitigation",
         "Large: the mean over the seeds; small: its difference to no mitigation with a 95 % "
-        "interval. An interval that contains 0 shows no effect, and does not prove that there "
+        "interval in brackets. An interval that contains 0 shows no effect, and does not prove that there "
         "is none.",
-        help=f"{phrases.PASSES} {phrases.INTERVAL} {phrases.COPIES} {phrases.ALIGNMENT} "
+        help=f"{phrases.PASSES} {phrases.INTERVAL} {phrases.COPY_RATE} {phrases.ALIGNMENT} "
         f"{phrases.MOVED}",
     )
     heads = (
         "Mitigation",
         "Verdict",
         "Solved",
-        "Copies",
+        "Copy rate",
         "Alignment",
         "LID",
         "Reference prompts",

@@ -116,7 +116,7 @@ def _table(columns: list[tuple[str, TrainingMitigationSnapshot]], groups: tuple[
         name = _captions(group)
         rows.append(
             row(
-                f"{name}: copies",
+                f"{name}: copy rate",
                 [words.percent(_copied(snapshot, group)) for snapshot in snapshots],
             )
         )

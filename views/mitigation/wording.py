@@ -60,10 +60,10 @@ def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
         layout.facts(
             [
                 (
-                    "Verdict",
+                    "Copy search",
                     f"{phrases.kind(before, chosen)} → {phrases.kind(after, chosen)}",
                 ),
-                ("Copies", f"{percent(before.copied)} → {percent(after.copied)}"),
+                ("Copy rate", f"{percent(before.copied)} → {percent(after.copied)}"),
                 (
                     "Similarity to nearest training image",
                     f"{number(float(before.similarity[chosen]), 3)} → "

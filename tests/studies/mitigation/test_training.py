@@ -354,7 +354,7 @@ def test_figures_of_other_groups_are_drawn_tabled_and_named() -> None:
     )
     figure = training_curves(run, "emblem", ("as it is",))
     assert [line.name for line in figure.data][:2] == ["with duplicates", "reference captions"]
-    assert "| near-duplicate: copies |" in training_table(run)
+    assert "| near-duplicate: copy rate |" in training_table(run)
     found: Any = training_summary(run)
     assert list(found["snapshots"][0]["groups"]) == list(groups)
 

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: dose and response, groups of prompts, thresholds set beforehand."""
+"""Charts of a comparison: dose and response, groups of prompts, thresholds set beforehand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def doses(run: BenchmarkRun) -> None:
     if not measured:
         st.caption(
             "Not measured: no prompt of this file says how often its images stand in the training "
-            "set. A column *copies* in the table of prompts tells it."
+            "set. It would be a column *copies* in the table of prompts."
         )
         return
     layout.chart(detection.dose_response(run, measured[0]), "bm_dose_0")
