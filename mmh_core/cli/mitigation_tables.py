@@ -114,8 +114,8 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
             [_normal_cells(row) for row in normal.values()],
         ),
         f"{plural(len(result.normal), 'caption')} of the test half "
-        f"({_kinds(result.captions.normal)}), which are not memorized. ± is half the interval of "
-        "the unmitigated mean, what a change is to be compared with.",
+        f"({_kinds(result.captions.normal)}), which are not memorized. Brackets are 95 % "
+        "intervals; ± is half that of the unmitigated mean, to compare a change with.",
     ]
     left = attribution_rows(result)
     blocks += [

@@ -95,7 +95,7 @@ def _answer(run: BenchmarkRun) -> None:
         delta_color="off",
         delta_arrow="off",
         border=True,
-        help="Over the copied memorized captions of known cause: the mean over causes of the share "
+        help="Over copied memorized captions of known cause: the mean over causes of the share "
         "that is attributed rightly. Where only one cause occurs, 100 % shows little.",
     )
 

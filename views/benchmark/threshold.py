@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -137,6 +138,10 @@ def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
                 "Open": st.column_config.LinkColumn(display_text="Images"),
             },
         )
+
+
+def _percent(share: float) -> float | None:
+    return None if math.isnan(share) else 100 * share
 
 
 def _link(model: str, prompt: str) -> str:

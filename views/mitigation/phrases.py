@@ -35,8 +35,8 @@ WEAK = (
     "images."
 )
 INTERVAL = (
-    "Brackets hold a 95 % interval over seeds, each compared with its own unmitigated image. Few seeds "
-    "leave it wide."
+    "Brackets hold a 95 % interval over seeds, each compared with its own unmitigated image. Few "
+    "seeds leave it wide."
 )
 
 

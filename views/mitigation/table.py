@@ -84,8 +84,8 @@ def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> No
     layout.heading(
         "Results, as differences to no mitigation",
         "Large: the mean over the seeds; small: its difference to no mitigation with a 95 % "
-        "interval in brackets. An interval that contains 0 shows no effect, and does not prove that there "
-        "is none.",
+        "interval in brackets. An interval that contains 0 shows no effect, and does not prove "
+        "that there is none.",
         help=f"{phrases.PASSES} {phrases.INTERVAL} {phrases.COPY_RATE} {phrases.ALIGNMENT} "
         f"{phrases.MOVED}",
     )
