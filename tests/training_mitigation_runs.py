@@ -27,11 +27,11 @@ FIGURES = {
 
 
 def training_mitigation_run() -> TrainingMitigationRun:
-    """Return two arms with three looks each at two images a group."""
+    """Return two arms with three snapshots each at two images a group."""
     generator = torch.Generator().manual_seed(0)
     snapshots = []
-    for arm, looks in FIGURES.items():
-        for step, copied, lid, fit in looks:
+    for arm, rows_of_arm in FIGURES.items():
+        for step, copied, lid, fit in rows_of_arm:
             share = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
             rows = [share[{1.0: 0, 0.5: 1, 0.0: 2}[value]] for value in copied]
             images = torch.randint(
@@ -51,6 +51,6 @@ def training_mitigation_run() -> TrainingMitigationRun:
             )
     captions = (("a <b>red</b> fox", "duplicate"), ("a cat", "overfit"), ("a dog", "normal"))
     config = TrainingMitigationConfig(
-        steps=400, looks=(100, 200, 400), captions=1, seeds=2, kept=2
+        steps=400, snapshot_steps=(100, 200, 400), captions=1, seeds=2, kept=2
     )
     return TrainingMitigationRun(config, "0f" * 32, "complete", captions, tuple(snapshots), 600.0)

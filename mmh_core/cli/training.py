@@ -33,7 +33,7 @@ def training_mitigation(
 ) -> None:
     """Training-time mitigation: train with and without duplicates; print the copy rate over steps.
 
-    About twenty minutes on two idle cores. With other --steps the looks keep their shares.
+    About twenty minutes on two idle cores. With other --steps the snapshots move in proportion.
     """
     from mmh_core.store.archive import save_record
     from mmh_core.studies.mitigation.training import checked
@@ -47,8 +47,8 @@ def training_mitigation(
     check_places(out, json_file)
     usual = TrainingMitigationConfig(seed=seed)
     total = usual.steps if steps is None else steps
-    looks = tuple(max(1, round(look * total / usual.steps)) for look in usual.looks)
-    config = checked(replace(usual, steps=total, looks=looks))
+    at = tuple(max(1, round(step * total / usual.steps)) for step in usual.snapshot_steps)
+    config = checked(replace(usual, steps=total, snapshot_steps=at))
     model = load(POCKET, device=device_of(device))
     calibration = calibration_beside(POCKET)
     subject = Subject(model, pocket_training_set(POCKET, calibration), calibration)

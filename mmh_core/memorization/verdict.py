@@ -36,7 +36,7 @@ Tone = Literal["copy", "template", "suspicious", "free", "unknown"]
 
 @dataclass(frozen=True)
 class VerdictTableRow:
-    """The severity and the looks of one verdict.
+    """The severity and the style of one verdict.
 
     `severity`: of two verdicts the higher counts for a prompt. `memorized` is what the verdict
     says, None where it says neither. `color` and `symbol` serve the charts, `sign` any text,
@@ -76,7 +76,7 @@ class OutcomeRow:
 
 @dataclass(frozen=True)
 class PointVerdictRow:
-    """The severity and the looks of the verdict on a point of a manifold.
+    """The severity and the style of the verdict on a point of a manifold.
 
     `symbol` stands at generated samples, `training` at training points, `spatial` in space, where
     Plotly has only three that every machine can draw. `size` is in pixels.

@@ -99,14 +99,14 @@ def roc(run: BenchmarkRun, names: Sequence[str], group: str = "", baseline: str 
             continue
         side = torch.arange(len(yes) + len(no)) < len(yes)
         false, true = roc_points(torch.cat([yes, no]), side)
-        look = {"color": _LINES[number % len(_LINES)], "dash": _DASHES[number % len(_DASHES)]}
+        style = {"color": _LINES[number % len(_LINES)], "dash": _DASHES[number % len(_DASHES)]}
         figure.add_trace(
             go.Scatter(
                 x=false,
                 y=true,
                 mode="lines",
                 name=theme.letters(row.label),
-                line={"shape": "hv", "width": 2, **(_BASELINE if number < 0 else look)},
+                line={"shape": "hv", "width": 2, **(_BASELINE if number < 0 else style)},
                 hovertemplate="true-positive rate %{y:.1%}<br>false-positive rate "
                 f"%{{x:.1%}}<extra>{theme.letters(row.label)}</extra>",
             )
@@ -140,7 +140,7 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
     """Draw a detector's scores by kind, one mark per prompt, and the threshold."""
     kinds = list(dict.fromkeys(prompt.kind for prompt in run.prompts))[::-1]
     flagged = int((row.scores > threshold).sum())
-    looks = theme.looks(kinds[::-1])
+    styles = theme.styles(kinds[::-1])
     figure = theme.base(
         f"Scores of {row.label} by kind of prompt; {flagged} of {len(run.prompts)} are above "
         f"the threshold {threshold:.3g}.",
@@ -160,9 +160,9 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
                 text=[theme.letters(run.prompts[i].prompt) for i in places],
                 customdata=places,
                 marker={
-                    "symbol": looks[kind].symbol,
+                    "symbol": styles[kind].symbol,
                     "size": 8,
-                    "color": looks[kind].color,
+                    "color": styles[kind].color,
                     "opacity": 0.85,
                 },
                 hovertemplate="%{text}<br>score %{x:.3g}" + _aside(kind),
@@ -190,8 +190,8 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
         "memorized ones lie near 0 whatever the true LID is.",
         height=380,
     )
-    looks = theme.looks([prompt.kind for prompt in run.prompts])
-    for kind in looks:
+    styles = theme.styles([prompt.kind for prompt in run.prompts])
+    for kind in styles:
         places = [
             i for i, prompt in enumerate(run.prompts) if prompt.kind == kind and has_true_lid[i]
         ]
@@ -205,9 +205,9 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
                 name=theme.letters(kind),
                 text=[theme.letters(run.prompts[i].prompt) for i in places],
                 marker={
-                    "symbol": looks[kind].symbol,
+                    "symbol": styles[kind].symbol,
                     "size": 9,
-                    "color": looks[kind].color,
+                    "color": styles[kind].color,
                 },
                 hovertemplate="%{text}<br>true %{x}, model %{y:.1f}" + _aside(kind),
             )

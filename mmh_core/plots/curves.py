@@ -38,20 +38,20 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     center, half = float(estimates.log_delta[row]), float(estimates.width[row]) / 2
     noise.mark_chosen(figure, lid, (center - half, center + half), status)
     x, middle = noise.scales(run), snapshot.trained.curve.nanmedian(dim=0).values
-    look: dict[str, object] = {"color": theme.FAINT, "width": 1.5}
-    noise.line(figure, x, middle, "median of the training points", look)
+    style: dict[str, object] = {"color": theme.FAINT, "width": 1.5}
+    noise.line(figure, x, middle, "median of the training points", style)
     curve = estimates.curve[row]
     name = f"this {point.kind}"
     if estimates.curve_error.shape[1]:
         error = estimates.curve_error[row]
         noise.ribbon(figure, x, curve + error, curve - error)
         name += " (± 1 standard error)"
-    look = {"color": theme.ACCENT, "width": 2}
-    noise.line(figure, x, curve, name, look, markers=True)
+    style = {"color": theme.ACCENT, "width": 2}
+    noise.line(figure, x, curve, name, style, markers=True)
     if not math.isnan(data):
-        look = {"color": theme.TRUTH_LINE, "width": 1.5, "dash": "dash"}
+        style = {"color": theme.TRUTH_LINE, "width": 1.5, "dash": "dash"}
         name = f"{theme.data_lid_name(run)} {theme.lid_text(data)}"
-        noise.line(figure, x, torch.full_like(curve, data), name, look)
+        noise.line(figure, x, torch.full_like(curve, data), name, style)
     values = torch.cat([curve, middle, torch.tensor([lid, data, 0.0, 1.0])])
     values = values[values.isfinite()]
     low, high = float(values.min()), float(values.max())

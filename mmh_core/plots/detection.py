@@ -107,9 +107,9 @@ def dose_response(run: BenchmarkRun, measure: str, *, legend: bool = True) -> go
     figure = theme.base(_words(measure, curves), height=440 if legend else 300, legend=legend)
     for number, curve in enumerate(pale):
         figure.add_trace(_pale(curve, doses, number))
-    looks = theme.looks(curve.series for curve in curves)
+    styles = theme.styles(curve.series for curve in curves)
     for number, curve in enumerate(curves):
-        figure.add_trace(_curve(curve, doses, looks[curve.series], number, len(curves)))
+        figure.add_trace(_curve(curve, doses, styles[curve.series], number, len(curves)))
     figure.update_xaxes(
         theme.axis(
             "copies k of an image in the training set",
@@ -134,11 +134,11 @@ def _words(measure: str, curves: Sequence[DoseCurve]) -> str:
 
 
 def _curve(
-    curve: DoseCurve, doses: Sequence[int], look: theme.Look, number: int, count: int
+    curve: DoseCurve, doses: Sequence[int], style: theme.Style, number: int, count: int
 ) -> go.Scatter:
     """Return the trace of a curve; curves stand a little beside one another, none hides one."""
     main = curve.series == EXACT
-    color = theme.ACCENT if main else look.color
+    color = theme.ACCENT if main else style.color
     aside = 0.0 if count == 1 else 0.36 * (number / (count - 1) - 0.5)
     levels = [(level, level.response) for level in curve.levels]
     return go.Scatter(
@@ -148,7 +148,7 @@ def _curve(
         name=theme.letters(curve.series),
         customdata=[[level.copies, level.prompts] for level, _ in levels],
         line={"color": color, "width": 2.5 if main else 1.2, "dash": "solid" if main else "dot"},
-        marker={"symbol": "circle" if main else look.symbol, "size": 9 if main else 8},
+        marker={"symbol": "circle" if main else style.symbol, "size": 9 if main else 8},
         error_y=theme.whiskers([response for _, response in levels], color),
         hovertemplate="k = %{customdata[0]}: %{y:.3g}, %{customdata[1]} prompts"
         f"<extra>{theme.letters(curve.series)}</extra>",

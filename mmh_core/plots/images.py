@@ -116,14 +116,14 @@ def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
         "similar descriptors lie close together.",
         height=520,
     )
-    looks = theme.looks(layout.kinds)
+    styles = theme.styles(layout.kinds)
     # Images without a kind are no kind of their own.
-    colors = {kind: looks[kind].color if kind else theme.ACCENT for kind in looks}
+    colors = {kind: styles[kind].color if kind else theme.ACCENT for kind in styles}
     for kind, color in colors.items():
         rows = [i for i, name in enumerate(layout.kinds) if name == kind]
         _cloud(figure, layout, rows, kind, color)
     for i, image in enumerate(images):
-        look = IMAGE_ROWS[image.verdict]
+        style = IMAGE_ROWS[image.verdict]
         figure.add_trace(
             go.Scatter(
                 x=[float(layout.samples[i, 0])],
@@ -137,9 +137,9 @@ def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
                 showlegend=i == 0,
                 customdata=[-1 - image.index],
                 marker={
-                    "symbol": look.symbol,
+                    "symbol": style.symbol,
                     "size": 14,
-                    "color": look.color,
+                    "color": style.color,
                     "line": {"width": 1.5, "color": theme.RING},
                 },
                 hovertemplate=f"seed {image.seed}: {theme.letters(image.verdict)}<extra></extra>",
@@ -198,11 +198,11 @@ def _bars(figure: go.Figure, reference: Tensor, lids: list[float]) -> float:
 
 
 def _marks(figure: go.Figure, read: list[tuple[ImageResult, float]], height: float) -> None:
-    """Draw one mark per image, with its standard error, in the look of its verdict."""
+    """Draw one mark per image, with its standard error, in the style of its verdict."""
     for verdict in dict.fromkeys(image.verdict for image, _ in read):
         matching = [(image, lid) for image, lid in read if image.verdict == verdict]
         errors = [image.lid.conditional_error if image.lid else math.nan for image, _ in matching]
-        look = IMAGE_ROWS[verdict]
+        style = IMAGE_ROWS[verdict]
         figure.add_trace(
             go.Scatter(
                 x=[lid for _, lid in matching],
@@ -212,7 +212,7 @@ def _marks(figure: go.Figure, read: list[tuple[ImageResult, float]], height: flo
                 name=verdict,
                 text=[f"seed {image.seed}" for image, _ in matching],
                 error_x={"array": [0 if math.isnan(e) else e for e in errors], "width": 4},
-                marker={"symbol": look.symbol, "size": 13, "color": look.color},
+                marker={"symbol": style.symbol, "size": 13, "color": style.color},
                 hovertemplate="%{text}: LID %{x:.1f}<extra></extra>",
             )
         )
@@ -223,7 +223,7 @@ def _band(figure: go.Figure, x: Sequence[float], values: Tensor, name: str) -> l
     shares = torch.tensor([BAND[0], 0.5, BAND[1]])
     low, middle, high = values.float().nanquantile(shares, dim=0)
     noise.ribbon(figure, x, high, low, theme.BAND, name)
-    look: dict[str, object] = {"color": theme.NEUTRAL, "dash": "dash", "width": 1.4}
+    style: dict[str, object] = {"color": theme.NEUTRAL, "dash": "dash", "width": 1.4}
     hover = "median of reference prompts %{y:.3g}"
-    noise.line(figure, x, middle, "their median", look, hover=hover)
+    noise.line(figure, x, middle, "their median", style, hover=hover)
     return [*low.tolist(), *high.tolist()]

@@ -131,7 +131,7 @@ def _trace(
     """Return one group of points, each with its id and what is said about it."""
     places = [PointPlace(group.kind, row) for row in group.rows.tolist()]
     points = PointPlace(group.kind, 0).points(run, snapshot)
-    marker, more = group.look(dimensions), {}
+    marker, more = group.style(dimensions), {}
     if dimensions == 2:
         marker = {"opacity": 0.85, **marker}
         # The ring shows what is chosen, so the other points need not fade.

@@ -23,7 +23,7 @@ _PLANE = (490.0, 330.0)
 
 @dataclass(frozen=True)
 class Family:
-    """The look of the mitigations that act on one part of sampling."""
+    """The style of the mitigations that act on one part of sampling."""
 
     label: str
     color: str

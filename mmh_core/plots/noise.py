@@ -28,7 +28,7 @@ def line(
     x: Sequence[float],
     values: Tensor,
     name: str,
-    look: dict[str, object],
+    style: dict[str, object],
     *,
     hover: str = "",
     markers: bool = False,
@@ -40,7 +40,7 @@ def line(
             y=theme.numbers(values),
             mode="lines+markers" if markers else "lines",
             name=name,
-            line=look,
+            line=style,
             marker={"size": 5},
             hovertemplate=f"{hover or f'{name}: %{{y:.3g}} at δ = %{{x:.3g}}'}<extra></extra>",
         )

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from mmh_core.plots import theme
 
 #: Colors, dashes and markers of the lines of one panel, in order: no line is told by color alone.
-_LOOKS = (
+_STYLES = (
     (theme.ACCENT, "solid", "circle"),
     (theme.SECOND, "solid", "diamond"),
     ("#8a7a3c", "solid", "square"),
@@ -90,9 +90,9 @@ def draw(
     if percent:
         style["tickformat"] = ".0%"
     figure.update_layout({f"yaxis{panel.number}": style})
-    looks = iter(_LOOKS)
+    styles = iter(_STYLES)
     for line in lines:
-        color, dash, symbol = _REFERENCE if line.reference else next(looks)
+        color, dash, symbol = _REFERENCE if line.reference else next(styles)
         figure.add_trace(
             go.Scatter(
                 x=list(line.x),

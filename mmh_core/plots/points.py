@@ -1,4 +1,4 @@
-"""The points of an image: their ids, their looks and what is said about each.
+"""The points of an image: their ids, their styles and what is said about each.
 
 A point has an id that stays the same for a run: the training points shown come first, then the
 generated samples. It travels as `customdata`, so that a selection leads back to a record.
@@ -43,7 +43,7 @@ class PointPlace:
 
 @dataclass(frozen=True)
 class Group:
-    """The points of one kind that share a look: rows of the estimates, legend entry, marker.
+    """The points of one kind that share a style: rows of the estimates, legend entry, marker.
 
     `marker` is the style in the plane, `spatial` what differs in space; groups of higher `rank`
     lie on top. No point stands in the legend itself (one on a color scale has no color to show
@@ -57,7 +57,7 @@ class Group:
     spatial: dict[str, Any]
     rank: int = 0
 
-    def look(self, dimensions: int) -> dict[str, Any]:
+    def style(self, dimensions: int) -> dict[str, Any]:
         """Return the marker's style in the plane (2) or in space (3)."""
         return self.marker if dimensions == 2 else self.marker | self.spatial
 
@@ -130,13 +130,13 @@ def _by_verdict(kind: PointKind, codes: Tensor) -> Iterator[Group]:
         rows = (codes == code).nonzero()[:, 0]
         if not len(rows):
             continue
-        look = POINT_ROWS[verdict]
-        marker: dict[str, Any] = {"symbol": look.symbol, "size": look.size, "color": look.color}
-        spatial: dict[str, Any] = {"symbol": look.spatial, "size": 0.6 * look.size}
+        style = POINT_ROWS[verdict]
+        marker: dict[str, Any] = {"symbol": style.symbol, "size": style.size, "color": style.color}
+        spatial: dict[str, Any] = {"symbol": style.spatial, "size": 0.6 * style.size}
         if kind == "training point":
-            thick = 1.5 if look.training.endswith("open") else 0
-            marker |= {"symbol": look.training, "size": look.size + 1, "line": {"width": thick}}
-            spatial |= {"symbol": look.spatial.removesuffix("-open") + "-open"}
+            thick = 1.5 if style.training.endswith("open") else 0
+            marker |= {"symbol": style.training, "size": style.size + 1, "line": {"width": thick}}
+            spatial |= {"symbol": style.spatial.removesuffix("-open") + "-open"}
         yield Group(kind, rows, verdict, marker, spatial, rank=code)
 
 
@@ -148,7 +148,7 @@ def legend(drawn: Sequence[Group], dimensions: int) -> dict[str, dict[str, Any]]
     """
     entries: dict[str, dict[str, Any]] = {}
     for group in drawn:
-        marker = {k: v for k, v in group.look(dimensions).items() if k != "coloraxis"}
+        marker = {k: v for k, v in group.style(dimensions).items() if k != "coloraxis"}
         if group.name == group.kind:
             marker |= {"color": theme.NEUTRAL}
         entries.setdefault(group.name, marker)

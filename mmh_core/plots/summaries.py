@@ -121,9 +121,9 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
         else f"Median LID by {len(dots)} estimators, with quartiles; {reference}",
         height=110 + 24 * len(dots),
     )
-    for side, look in _SIDES.items():
+    for side, style in _SIDES.items():
         if members := [dot for dot in dots if dot.row.side == side]:
-            figure.add_trace(_group(members, look, truth_known))
+            figure.add_trace(_group(members, style, truth_known))
     for dot in dots:
         text = f"{dot.value:.2f}" if truth_known else theme.lid_text(dot.value)
         theme.label(figure, text, x=dot.high, y=dot.height, xshift=8)
@@ -180,8 +180,8 @@ def _name(run: ManifoldRun, row: EstimatorRow) -> str:
     return f"{row.label} · used by this app" if row.name == run.lid_estimator else row.label
 
 
-def _group(dots: list[_Dot], look: tuple[str, str, str], truth_known: bool) -> go.Scatter:
-    name, symbol, color = look
+def _group(dots: list[_Dot], style: tuple[str, str, str], truth_known: bool) -> go.Scatter:
+    name, symbol, color = style
     bars = {
         "type": "data",
         "symmetric": False,

@@ -1,4 +1,4 @@
-"""What all figures share: the LID scale, the looks of verdicts, a base that fits any theme.
+"""What all figures share: the LID scale, the styles of verdicts, a base that fits any theme.
 
 Figures are drawn on whatever is behind them, light or dark: backgrounds are transparent, text
 takes the color of the surrounding theme, and lines are mid-greys that stand out from both. The LID
@@ -170,17 +170,17 @@ def letters(text: str, most: int = 200) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """The color and the symbol of a kind in a figure."""
 
     color: str
     symbol: str
 
 
-def looks(kinds: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each kind, in the order in which they come first."""
+def styles(kinds: Iterable[str]) -> dict[str, Style]:
+    """Return the style of each kind, in the order in which they come first."""
     return {
-        kind: Look(_COLORS[number % len(_COLORS)], _SYMBOLS[number % len(_SYMBOLS)])
+        kind: Style(_COLORS[number % len(_COLORS)], _SYMBOLS[number % len(_SYMBOLS)])
         for number, kind in enumerate(dict.fromkeys(kinds))
     }
 

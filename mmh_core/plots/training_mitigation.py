@@ -45,10 +45,10 @@ def training_curves(
         legend=False,
     )
     figure.update_layout(margin={"r": 130, "t": 26})
-    looks = sorted({snapshot.step for snapshot in run.snapshots})
-    ends = [math.log10(looks[0] / 1.15), math.log10(looks[-1] * 1.15)]
+    steps = sorted({snapshot.step for snapshot in run.snapshots})
+    ends = [math.log10(steps[0] / 1.15), math.log10(steps[-1] * 1.15)]
     style = theme.axis(
-        "training step", type="log", range=ends, tickvals=looks, ticktext=[f"{s:,}" for s in looks]
+        "training step", type="log", range=ends, tickvals=steps, ticktext=[f"{s:,}" for s in steps]
     )
     above, below = panels.stack(figure, ["Copy rate", "Median LID"], style)
     panels.draw(figure, above, _lines(run, group, arms, copies=True), percent=True)

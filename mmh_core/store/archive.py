@@ -52,6 +52,7 @@ _RENAMED_FIELDS = {
     "PromptTruth": {"copies": "multiplicity"},
     "TrainingNeighbor": {"copies": "multiplicity"},
     "TokenRun": {"found": "attributions"},
+    "TrainingMitigationConfig": {"looks": "snapshot_steps"},
 }
 #: Earlier labels that older files hold -> the labels of today.
 _RENAMED_LABELS = {"Seed agreement": "Seed-to-seed similarity"}

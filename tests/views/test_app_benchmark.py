@@ -432,5 +432,5 @@ def test_a_group_is_drawn_beside_text_alone() -> None:
     curves = plots.roc(run, ["stability"], "k 2", "text_words")
     assert [trace.name for trace in curves.data] == ["Text alone", run.detectors[2].label]
     # A kind has a look of its own, whatever it is called, and keeps it.
-    looks = theme.looks([f"kind {i}" for i in range(8)])
-    assert len({(look.color, look.symbol) for look in looks.values()}) == 8
+    styles = theme.styles([f"kind {i}" for i in range(8)])
+    assert len({(look.color, look.symbol) for look in styles.values()}) == 8

@@ -64,9 +64,9 @@ def data_uri(image: Tensor, most: int | None = None) -> str:
 
 def img(image: Tensor, alt: str, *, most: int | None = None, style: str = "") -> str:
     """Return an image as an element; the pixels of a small one stay squares."""
-    look = "small" if max(image.shape[1:]) <= CARD else ""
+    css_class = "small" if max(image.shape[1:]) <= CARD else ""
     extra = f' style="{style}"' if style else ""
-    return f'<img class="{look}" src="{data_uri(image, most)}" alt="{escape(alt)}"{extra}>'
+    return f'<img class="{css_class}" src="{data_uri(image, most)}" alt="{escape(alt)}"{extra}>'
 
 
 def figure(image: Tensor, alt: str, caption: str, *, most: int | None = None) -> str:
@@ -92,10 +92,10 @@ def show_missing(missing: Sequence[str], notes: Sequence[str]) -> None:
 
 def verdict(name: ImageVerdict) -> str:
     """Return a verdict with its color and its sign."""
-    look = IMAGE_ROWS[name]
+    row = IMAGE_ROWS[name]
     return (
-        f'<p class="im-verdict" style="border-color: {look.color}" '
-        f'title="{escape(look.sentence)}">'
-        f'<i style="color: {look.color}" aria-hidden="true">{look.sign}</i>'
+        f'<p class="im-verdict" style="border-color: {row.color}" '
+        f'title="{escape(row.sentence)}">'
+        f'<i style="color: {row.color}" aria-hidden="true">{row.sign}</i>'
         f"{escape(verdict_words(name))}</p>"
     )

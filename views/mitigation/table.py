@@ -180,8 +180,8 @@ def _references(references: ReferenceRow) -> str:
     )
     change = phrases.change(references.alignment, 3)
     below = ", ".join(part for part in (copies, f"alignment {change}") if part)
-    look = ' class="mi-bad"' if references.effect == "harmed" else ""
-    return f"<span{look}>{escape(references.effect)}<small>{escape(below)}</small></span>"
+    css_class = ' class="mi-bad"' if references.effect == "harmed" else ""
+    return f"<span{css_class}>{escape(references.effect)}<small>{escape(below)}</small></span>"
 
 
 def _points(figure: Compared) -> str:

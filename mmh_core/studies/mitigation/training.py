@@ -32,7 +32,7 @@ from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.studies.images.examples import memorized_kinds
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.mitigation.captions import LEFT_OUT, listed_paraphrases
-from mmh_core.studies.mitigation.kept_looks import KeptArm
+from mmh_core.studies.mitigation.kept_snapshots import KeptArm
 from mmh_core.studies.mitigation.training_robustness import Returned, network_robustness
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
@@ -56,22 +56,25 @@ def checked(config: TrainingMitigationConfig) -> TrainingMitigationConfig:
     """Return the config, or refuse it. Errors: MMHError."""
     if config.steps < 1:
         raise MMHError(f"{config.steps} steps train nothing: ask for at least one.")
-    if not config.looks or not 0 < min(config.looks) <= max(config.looks) <= config.steps:
+    if (
+        not config.snapshot_steps
+        or not 0 < min(config.snapshot_steps) <= max(config.snapshot_steps) <= config.steps
+    ):
         raise MMHError(
-            f"The steps to look at must be from 1 to {config.steps}: choose other ones."
+            f"The steps of snapshots must be from 1 to {config.steps}: choose other ones."
         )
     if config.captions < 1 or config.seeds < 1:
         raise MMHError("There is nothing to draw: ask for at least one caption and one seed.")
-    return replace(config, looks=tuple(sorted(set(config.looks))))
+    return replace(config, snapshot_steps=tuple(sorted(set(config.snapshot_steps))))
 
 
 def training_mitigation(
     config: TrainingMitigationConfig, folder: Path, subject: Subject, kept: Path | None = None
 ) -> Iterator[Progress[TrainingMitigationRun]]:
-    """Train both arms of `ARMS` and look at them at the steps asked for.
+    """Train both arms of `ARMS` with a snapshot at each of the steps asked for.
 
     `folder` is that of the shipped model, `subject` what was opened from it. Training and finished
-    looks are kept in the folder `kept`, where it is given, and used again. Errors: MMHError for a
+    snapshots are kept in the folder `kept`, where it is given, and used again. Errors: MMHError for a
     config that cannot be run or a folder without its world.
     """
     config, model, training_set = checked(config), subject.model, subject.training_set
@@ -100,31 +103,34 @@ def training_mitigation(
         for fitted in _trained(arm_data, network, finished, config, model.device):
             # The end of an arm's share is kept for the copies that come back.
             share = (number * config.steps + (1 - _RETURNING) * fitted.step) / total
-            for step in [s for s in config.looks if s <= fitted.step and s not in networks]:
-                looked = finished.look(step, fitted.model)
-                if looked is None:
+            due = [s for s in config.snapshot_steps if s <= fitted.step and s not in networks]
+            for step in due:
+                pair = finished.snapshot(step, fitted.model)
+                if pair is None:
                     trained = _with_network(model, fitted.model)
-                    snapshot = _look(
+                    snapshot = _snapshot(
                         config, arm.name, step, fitted.loss, trained, training_set, captions
                     )
                     finished.keep(snapshot, fitted.model)
-                    looked = snapshot, copy.deepcopy(fitted.model)
-                networks[step] = _with_network(model, looked[1])
-                run = replace(run, snapshots=(*run.snapshots, looked[0]))
+                    pair = snapshot, copy.deepcopy(fitted.model)
+                networks[step] = _with_network(model, pair[1])
+                run = replace(run, snapshots=(*run.snapshots, pair[0]))
             run = replace(run, seconds=time.monotonic() - started)
             message = f"Training {arm.label}, step {fitted.step:,} of {config.steps:,}"
             yield Progress(0.999 * share, message, run)
         last, stopped = run.arm(arm.name)[-1], early_stop(run.arm(arm.name))
-        for look in (last, *([] if stopped is None else [stopped])):
+        for snapshot in (last, *([] if stopped is None else [stopped])):
             at = 0.999 * (number + 1 - _RETURNING / 2) * config.steps / total
             work = network_robustness(
-                *(config, networks[look.step], data.latents, captions, training_set, paraphrases),
-                kept=partial(finished.returned, look.step),
+                *(config, networks[snapshot.step], data.latents, captions),
+                *(training_set, paraphrases),
+                kept=partial(finished.returned, snapshot.step),
             )
             waiting = Progress(at, f"Bringing copies back, {arm.label}", run)
             returned = yield from reporting(work, waiting)
             snapshots = tuple(
-                _with_returned(each, returned) if each is look else each for each in run.snapshots
+                _with_returned(each, returned) if each is snapshot else each
+                for each in run.snapshots
             )
             run = replace(run, snapshots=snapshots, seconds=time.monotonic() - started)
     yield Progress(1.0, "Finished", replace(run, state="complete"))
@@ -137,12 +143,12 @@ def _trained(
     config: TrainingMitigationConfig,
     device: torch.device,
 ) -> Iterator[Fitted]:
-    """Train an arm from where it stopped, or anew where a look before that is not finished."""
+    """Train an arm from where it stopped, or anew where a snapshot before that is not finished."""
     for fitted in train_denoiser(
         data, network, finished.place(device, config.seed), config.precision
     ):
-        passed = [step for step in config.looks if step < fitted.step]
-        if fitted.taken <= 1 and any(finished.look(s, fitted.model) is None for s in passed):
+        passed = [step for step in config.snapshot_steps if step < fitted.step]
+        if fitted.taken <= 1 and any(finished.snapshot(s, fitted.model) is None for s in passed):
             break
         yield fitted
     else:
@@ -154,7 +160,7 @@ def _trained(
 def _materials(
     config: TrainingMitigationConfig, folder: Path, model: TextToImage
 ) -> tuple[LatentSet, pd.DataFrame]:
-    """Return the training set as the builder prepares it, and what is generated at every look."""
+    """Return the training set as the builder prepares it, and the captions of the snapshots."""
     world = read_world(folder)
     groups = groups_of(folder, world.labels)
     chosen = _chosen(world.labels, config.wide, groups)
@@ -171,15 +177,15 @@ def _materials(
         contexts(model.text_encoder, texts.ids).half(),
         model.unconditional.cpu().half(),
     )
-    return data, _wanted(labels, config.captions, groups, undecided_captions(folder))
+    return data, _snapshot_captions(labels, config.captions, groups, undecided_captions(folder))
 
 
 def _with_returned(
-    look: TrainingMitigationSnapshot, returned: Returned
+    snapshot: TrainingMitigationSnapshot, returned: Returned
 ) -> TrainingMitigationSnapshot:
     """Return a snapshot that knows what comes back of its copies."""
     return replace(
-        look,
+        snapshot,
         retriggered=returned.retriggered,
         rephrased=returned.rephrased,
         reseeded=returned.reseeded,
@@ -217,7 +223,7 @@ def _chosen(labels: pd.DataFrame, wide: float, groups: Mapping[str, tuple[str, .
     return sorted(chosen)
 
 
-def _wanted(
+def _snapshot_captions(
     labels: pd.DataFrame,
     count: int,
     groups: Mapping[str, tuple[str, ...]],
@@ -250,7 +256,7 @@ def _with_network(model: TextToImage, unet: torch.nn.Module) -> TextToImage:
 
 
 @torch.no_grad()
-def _look(
+def _snapshot(
     config: TrainingMitigationConfig,
     arm: str,
     step: int,

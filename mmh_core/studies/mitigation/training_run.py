@@ -40,16 +40,16 @@ class TrainingMitigationConfig:
 
     The training set is the shipped world's without templates, with the share `wide` of its other
     images: a short training then meets every duplicate often enough. The network has `channels`
-    per level, `steps` optimizer steps of `batch` images. At the steps
-    `looks` it samples `captions` of each group with `seeds` seeds each in `sampling_steps`; `kept`
-    images of each group are kept.
+    per level, `steps` optimizer steps of `batch` images. At the steps `snapshot_steps` it samples
+    `captions` captions of each group with `seeds` seeds each in `sampling_steps`; `kept` images of
+    each group are kept.
     """
 
     steps: int = 1_000
     batch: int = 96
     channels: tuple[int, ...] = (64, 96)
     groups: int = 32
-    looks: tuple[int, ...] = (200, 350, 500, 750, 1_000)
+    snapshot_steps: tuple[int, ...] = (200, 350, 500, 750, 1_000)
     captions: int = 8
     seeds: int = 2
     sampling_steps: int = 30
@@ -66,8 +66,8 @@ class TrainingMitigationSnapshot:
     (G, N) over the groups and their images: `copied` is 1 for a copy and 0 else, `similarity`
     that to the nearest training image, `alignment` with the caption, `lid` conditional, at the
     model's calibrated scale. `images` uint8 (G, P, 3, H, W) are the first ones. `loss` is the
-    running average of the training loss. Of the last look of each arm, and of that at which it had
-    better ended, `retriggered` are the copies after the attack of `mitigations.retrigger` on the
+    running average of the training loss. Of the last snapshot of each arm, and of its best by
+    early stopping, `retriggered` are the copies after the attack of `mitigations.retrigger` on the
     embedding of each memorized caption, aimed at its own training image, and `control` those of
     each reference caption, aimed at its own likewise; `rephrased` are the copies of each memorized
     caption's paraphrases, `reseeded` those from other seeds. Empty where they were not tried, so

@@ -105,10 +105,10 @@ def run(studied: Studied) -> TrainingMitigationRun:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_killed_training_goes_on_with_what_it_has_looked_at(
+def test_a_killed_training_goes_on_from_its_snapshots(
     studied: Studied, run: TrainingMitigationRun, tmp_path: Path, lost: bool
 ) -> None:
-    """At the first look of the second arm, whose own look may be `lost`."""
+    """At the first snapshot of the second arm, whose own snapshot may be `lost`."""
     steps = studied(tmp_path)
     while len(next(steps).partial.snapshots) < 3:
         pass
@@ -222,12 +222,18 @@ def test_the_tables_say_what_was_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"looks": ()}, {"looks": (5,)}, {"looks": (0, 4)}, {"captions": 0}]
+    "changes",
+    [
+        {"snapshot_steps": ()},
+        {"snapshot_steps": (5,)},
+        {"snapshot_steps": (0, 4)},
+        {"captions": 0},
+    ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(MMHError):
         checked(replace(CONFIG, **changes))
-    assert checked(replace(CONFIG, looks=(4, 2, 4))).looks == (2, 4)
+    assert checked(replace(CONFIG, snapshot_steps=(4, 2, 4))).snapshot_steps == (2, 4)
 
 
 def test_alignment_of_a_group_is_its_own() -> None:
@@ -264,12 +270,12 @@ def test_the_shipped_training_shows_what_each_training_set_does() -> None:
     assert stopped is not None and stopped.memorized < plain[-1].memorized
     assert stopped.median_lid("duplicate") > plain[-1].median_lid("duplicate")
     # At every look of both arms and in every group: what is copied has the fewest dimensions.
-    looks = [
+    measured = [
         (one.copied[i].mean(), one.lid[i].median())
         for one in run.snapshots
         for i in range(len(GROUPS))
     ]
-    copied, lid = torch.tensor(looks).T
+    copied, lid = torch.tensor(measured).T
     assert float(lid[copied > 0].max()) < float(lid[copied == 0].min())
 
 

@@ -1,4 +1,4 @@
-"""What a training-time mitigation has finished: its networks at each look, and their figures."""
+"""What a training-time mitigation has finished: its networks at each snapshot, and their results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmh_core.studies.mitigation.training_run import TrainingMitigationSnapshot
 
 @dataclass(frozen=True)
 class KeptArm:
-    """The finished looks of one training set, in a folder, or nowhere where it is None.
+    """The finished snapshots of one training set, in a folder, or nowhere where it is None.
 
     `key` is everything that they depend on beside the code.
     """
@@ -34,10 +34,10 @@ class KeptArm:
             return Place(device, seed)
         return Place(device, seed, path, hashlib.sha256(repr(self.key).encode()).hexdigest())
 
-    def look(
+    def snapshot(
         self, step: int, blank: nn.Module
     ) -> tuple[TrainingMitigationSnapshot, nn.Module] | None:
-        """Return the figures and the network of a finished look, None where it is not finished.
+        """Return a finished snapshot and its network, None where it is not finished.
 
         `blank` is a network of the same form.
         """
@@ -53,14 +53,14 @@ class KeptArm:
             return None
         return snapshot, network.eval()
 
-    def keep(self, look: TrainingMitigationSnapshot, network: nn.Module) -> None:
-        """Keep a finished look, the network before its figures."""
-        path, record = self._file(f"step-{look.step}"), self._record(look.step)
+    def keep(self, snapshot: TrainingMitigationSnapshot, network: nn.Module) -> None:
+        """Keep a finished snapshot, the network before its results."""
+        path, record = self._file(f"step-{snapshot.step}"), self._record(snapshot.step)
         if path is None or record is None:
             return
         with replacing(path) as temporary:
             torch.save(network.state_dict(), temporary)
-        save_record(record, look)
+        save_record(record, snapshot)
 
     def forget(self) -> None:
         """Remove the state of the training, so that it begins anew."""
