@@ -62,7 +62,7 @@ def section(run: MitigationRun, chosen: Treatment | None) -> None:
         "Orange frame: a copy of a training image. Hatched gray: below the copy threshold with "
         "LID unchanged, so not solved. Dotted red: subject of the prompt lost. The number "
         "under each image is its alignment.",
-        help=f"{phrases.PASSES} {phrases.COPIES} {phrases.ALIGNMENT} {phrases.WEAK}",
+        help=f"{phrases.PASSES} {phrases.COPY_RATE} {phrases.ALIGNMENT} {phrases.WEAK}",
     )
     with st.container(key="mi_grid"):
         for number_, cell in enumerate(cells_of(run, 0)):
