@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel
 
-#: A model may exceed the baseline (`yardstick`) by this factor: sampling noise of the medians.
+#: A model may exceed the better baseline by this factor: sampling noise of the medians.
 TOLERANCE = 1.15
 #: Errors below this, in dimensions, are as good as none: copies leave the baseline without any.
 NEGLIGIBLE = 0.1
@@ -37,7 +37,7 @@ class FitCurve:
     """Median denoising errors over the noise scales `log_delta` (K,), in units of delta^2.
 
     In these units the error of a perfect model is about its LID. `trained` and `held_out` are the
-    model's on training and held-out points, `yardstick` the better of the two baselines.
+    model's on training and held-out points, `baseline` the better of the two baselines.
     `shrinking` is the error of shrinking towards the mean, given the data's mean and
     variance per coordinate, s^2: `mean + s^2 / (s^2 + delta^2) (noisy - mean)`.
     """
@@ -45,13 +45,13 @@ class FitCurve:
     log_delta: Tensor
     trained: Tensor
     held_out: Tensor
-    yardstick: Tensor
+    baseline: Tensor
     shrinking: Tensor
 
     @property
     def ratio(self) -> Tensor:
-        """Return trained / yardstick (K,): below 1 the model is better than the baselines."""
-        return self.trained / self.yardstick.clamp(min=NEGLIGIBLE)
+        """Return trained / baseline (K,): below 1 the model is better than the baselines."""
+        return self.trained / self.baseline.clamp(min=NEGLIGIBLE)
 
     def band(self, fewest: int = 3) -> tuple[float, float] | None:
         """Return the longest run of scales at which the model fits, None for a poor fit.

@@ -32,7 +32,7 @@ _SINGLE: dict[str, Mitigation] = {
     "static_guidance": GuidanceSchedule(),
     "opposite_guidance": GuidanceSchedule(
         strength=0.35,
-        early=-2.0,
+        initial_scale=-2.0,
         name="opposite_guidance",
         label="Opposite guidance",
         summary="Steers away from the prompt before a fixed transition point, towards it after.",

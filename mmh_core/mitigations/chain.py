@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from mmh_core.mitigations.interface import (
     NO_CONTEXT,
@@ -20,9 +19,6 @@ from mmh_core.mitigations.rewrite import detector_and_threshold
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,15 +29,15 @@ _CITATION = "Jain et al. 2025, arXiv 2411.16738"
 
 @dataclass(frozen=True)
 class GuidanceSchedule(Mitigation):
-    """Guidance at the scale `early` down to time `1 - strength`, then at the request's own.
+    """Guidance at `initial_scale` down to time `1 - strength`, then at the request's own scale.
 
-    `early` 0 is the static transition point; a negative one is opposite guidance, away from the
-    prompt. Caveat: it acts on every prompt, memorized or not; reference prompts of the shipped
-    model lose alignment from a strength of about .5 on.
+    An `initial_scale` of 0 is the static transition point; a negative one is opposite guidance,
+    away from the prompt. Caveat: it acts on every prompt, memorized or not; reference prompts of
+    the shipped model lose alignment from a strength of about .5 on.
     """
 
     strength: float = 0.5
-    early: float = 0.0
+    initial_scale: float = 0.0
     name: str = "static_guidance"
     label: str = "Static transition point"
     summary: str = "Applies no guidance before a fixed transition point."
@@ -51,15 +51,15 @@ class GuidanceSchedule(Mitigation):
         """Return the request with a guidance schedule."""
         yield
         check_share(self.strength)
-        until, early, usual = 1 - self.strength, self.early, request.sampling.scale
+        until, initial, usual = 1 - self.strength, self.initial_scale, request.sampling.scale
 
         def guidance_at(t: float) -> float:
-            return early if t > until else usual
+            return initial if t > until else usual
 
         return Mitigated(
             steered(request, guidance_at=guidance_at, mixing=None),
             request.prompt,
-            f"The guidance scale was {early:g} until t = {until:.2f}, then {usual:g}.",
+            f"The guidance scale was {initial:g} until t = {until:.2f}, then {usual:g}.",
         )
 
 

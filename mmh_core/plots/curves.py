@@ -78,7 +78,7 @@ def fit(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
     )
     noise.shade_band(figure, snapshot)
     lines: list[tuple[str, Tensor, dict[str, object]]] = [
-        ("simple denoiser", snapshot.fit_yardstick, {"color": theme.NEUTRAL, "dash": "dot"}),
+        ("simple denoiser", snapshot.fit_baseline, {"color": theme.NEUTRAL, "dash": "dot"}),
         ("held-out points", snapshot.fit_held_out, {"color": theme.SECOND, "dash": "dash"}),
         ("training points", snapshot.fit_trained, {"color": theme.ACCENT}),
     ]

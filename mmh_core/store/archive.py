@@ -51,6 +51,7 @@ _RENAMED_FIELDS = {
     },
     "PromptTruth": {"copies": "multiplicity"},
     "TrainingNeighbor": {"copies": "multiplicity"},
+    "Snapshot": {"fit_yardstick": "fit_baseline"},
     "TokenRun": {"found": "attributions"},
     "TrainingMitigationConfig": {"looks": "snapshot_steps"},
 }

@@ -24,7 +24,7 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image.configuration import (
     latent_size,
     not_stable_diffusion,
-    pixels_a_latent,
+    pixels_per_latent,
 )
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.prompt_text import encode_prompts
@@ -95,7 +95,7 @@ def assemble(parts: ModelParts, device: torch.device, dtype: torch.dtype) -> Tex
         empty = encode_prompts(tokenizer, text_encoder, [""], device)
     channels = parts.unet.config.get("in_channels", 4)
     size = latent_size(parts.unet.config)
-    factor = pixels_a_latent(parts.autoencoder.config)
+    factor = pixels_per_latent(parts.autoencoder.config)
     return TextToImage(
         name=parts.name,
         sha256=parts.sha256,

@@ -111,7 +111,7 @@ def latent_size(config: Config) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
-def pixels_a_latent(config: Config) -> int:
+def pixels_per_latent(config: Config) -> int:
     """Return how many pixels one latent spans along a side, by an autoencoder's configuration."""
     return int(2 ** (len(config.get("block_out_channels", (64,))) - 1))
 
@@ -123,7 +123,7 @@ def image_size(unet: Config, autoencoder: Config, sources: tuple[Path, Path]) ->
     """
     size = latent_size(_known(unet, {"sample_size": UNET["sample_size"]}, sources[0]))
     widths = {"block_out_channels": AUTOENCODER["block_out_channels"]}
-    factor = pixels_a_latent(_known(autoencoder, widths, sources[1]))
+    factor = pixels_per_latent(_known(autoencoder, widths, sources[1]))
     return size[0] * factor, size[1] * factor
 
 

@@ -1,9 +1,9 @@
-"""Tokens of a prompt for a text encoder: placeholders, windows, and the end that is cut.
+"""Tokens of a prompt for a text encoder: placeholders, context windows, and the truncated end.
 
-A text encoder reads a *window* of so many tokens (77 in Stable Diffusion: start, 75 of the prompt,
-end). What is longer is cut, as diffusers does it, or read in several windows, as the web UIs do
-it: pieces of 75 tokens, each with a start and an end of its own and padded, whose embeddings stand
-one after another.
+A text encoder reads a *context window* of so many tokens (77 in Stable Diffusion: start, 75 of the
+prompt, end). What is longer is truncated, as diffusers does it, or read in several windows, as the
+web UIs do it: pieces of 75 tokens, each with a start and an end of its own and padded, whose
+embeddings stand one after another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: A fast tokenizer keeps cut and padding in itself, so two threads may not ask it at once.
+#: A fast tokenizer keeps truncation and padding as its state: one thread at a time may use it.
 TOKENIZING = Lock()
 #: More windows than anybody's prompt fills: 600 tokens of Stable Diffusion.
 MOST_WINDOWS = 8

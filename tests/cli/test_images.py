@@ -321,7 +321,7 @@ def test_windows_read_a_long_prompt_to_its_end_and_are_kept(
     for name, more in {"cut": [], "two": ["--windows", "2"]}.items():
         assert status(*words, *more, "--out", tmp_path / name) == 0
     said = capsys.readouterr().out
-    assert "the text encoder is full: “the the the the the the cat” (2 windows" in said
+    assert "the text encoder is full: “the the the the the the cat” (2 context windows" in said
     assert said.count("--windows 2") == 1
     cut, two = figures(tmp_path / "cut"), figures(tmp_path / "two")
     assert cut["prompts"][0]["not_read"].split()[-1] == "cat"

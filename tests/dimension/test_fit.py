@@ -35,10 +35,10 @@ def curve_of(ratio: Sequence[float], learned: list[bool] | None = None) -> FitCu
     return FitCurve(scales, trained, trained, torch.ones(len(ratio)), shrinking)
 
 
-def test_an_exact_model_of_a_gaussian_is_as_good_as_the_affine_yardstick() -> None:
+def test_an_exact_model_of_a_gaussian_is_as_good_as_the_affine_baseline() -> None:
     """A Gaussian's posterior mean is affine: the ratio is 1, and the error is the LID.
 
-    Both denoise the same noisy points; the yardstick knows the covariance from 2,000 of them,
+    Both denoise the same noisy points; the baseline knows the covariance from 2,000 of them,
     which is worth d / N, about .002, of in-sample advantage. At scales below the Gaussian's widths
     the error is the median of 256 chi-squares of 12 degrees over 4: 5.5 % below the mean, 3, with
     a sampling error of 3.3 %, of which the tolerance is three.
@@ -66,13 +66,13 @@ def test_a_wrong_model_does_not_fit(wrong: str) -> None:
 @pytest.mark.parametrize("count", [30, 300, 2_000])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_an_untrained_model_does_not_fit(seed: int, count: int) -> None:
-    """Also where the yardsticks know nothing: few points, or scales below their distances."""
+    """Also where the baselines know nothing: few points, or scales below their distances."""
     sphere = torch.randn(count, 3, generator=seeded(seed))
     sphere /= sphere.norm(dim=1, keepdim=True)
     model = denoiser(sphere, width=32, seed=seed)
     scales = math.log(model.data_scale) + torch.linspace(math.log(0.01), 0.0, 16)
     found = fit_curve(model, sphere, sphere[:10], scales, generator=seeded(5))
-    # At the finest scale it keeps the yardstick, and still it is not believed.
+    # At the finest scale it keeps the baseline, and still it is not believed.
     assert float(found.ratio[0]) < 1.15
     assert found.band() is None
 
@@ -106,7 +106,7 @@ def test_held_out_rows_are_taken_from_everywhere() -> None:
     assert float(found.trained[0]) < 0.01 < 1 < float(found.held_out[0])
 
 
-def test_the_kernel_yardstick_leaves_out_the_point_itself_but_not_its_copy() -> None:
+def test_the_kernel_baseline_leaves_out_the_point_itself_but_not_its_copy() -> None:
     """By hand: two places a = 0 and b = 2 on a line, delta = 1, so a copy outweighs b by e^2."""
     two = _LeaveOneOut(torch.tensor([[0.0], [2.0]]), 2)
     torch.testing.assert_close(two(torch.zeros(2, 1), 1.0), torch.tensor([[2.0], [0.0]]))
@@ -119,7 +119,7 @@ def test_the_kernel_yardstick_leaves_out_the_point_itself_but_not_its_copy() -> 
 
 
 @pytest.mark.parametrize("count", [4, 50])
-def test_the_affine_yardstick_is_the_wiener_filter(count: int) -> None:
+def test_the_affine_baseline_is_the_wiener_filter(count: int) -> None:
     """`mean + C (C + delta^2)^-1 (x - mean)`, for fewer and for more points than dimensions."""
     points, noisy, delta = draws(count, 1) + 1, draws(5, 2, torch.ones(6)), 0.3
     centered = (points - points.mean(0)).double()
@@ -168,8 +168,8 @@ def test_a_run_counts_only_where_the_model_has_learned_something() -> None:
     assert curve_of(ratio, [True] + [False] * 7).band() is None
 
 
-def test_an_error_near_zero_needs_no_better_yardstick() -> None:
-    """Copies leave the kernel yardstick without any error, which no network can match."""
+def test_an_error_near_zero_needs_no_better_baseline() -> None:
+    """Copies leave the kernel baseline without any error, which no network can match."""
     trained = torch.tensor([0.01, 0.05, 0.1, 0.12])
     found = FitCurve(torch.arange(4.0), trained, trained, torch.full((4,), 1e-9), torch.ones(4))
     torch.testing.assert_close(found.ratio, trained / NEGLIGIBLE)
@@ -181,7 +181,7 @@ def test_a_majority_of_copies_does_not_close_the_gate() -> None:
     train = torch.cat([draws(30, 1), draws(1, 4).expand(270, 6)])
     exact = empirical_denoiser(train, SCHEDULE)
     found = fit_curve(exact, train, draws(50, 2), SCALES[:5], generator=seeded(3))
-    assert float(found.yardstick[0]) < 1e-3
+    assert float(found.baseline[0]) < 1e-3
     assert found.band() == (float(SCALES[0]), float(SCALES[4]))
 
 
@@ -192,6 +192,6 @@ def test_equal_generators_measure_the_same_and_the_global_one_is_left_alone() ->
     runs = [fit_curve(model, train, train, SCALES, generator=seeded(3)) for _ in range(2)]
     other = fit_curve(model, train, train, SCALES, generator=seeded(4))
     assert torch.equal(runs[0].trained, runs[1].trained)
-    assert torch.equal(runs[0].yardstick, runs[1].yardstick)
+    assert torch.equal(runs[0].baseline, runs[1].baseline)
     assert not torch.equal(runs[0].trained, other.trained)
     assert torch.equal(torch.get_rng_state(), state)

@@ -32,8 +32,9 @@ class GeneratedPart:
     """B generated images of a prompt in T steps, with F decoded steps.
 
     `latents` (B, C, h, w), the final ones; `norms` (B, T), guidance norms; `times` (T,); `region`
-    (B, h, w); `kept` (B, F, C, h, w), what the steps numbered `kept_steps` aimed at; `noise`, the
-    SHA-256 of the start of all images of the prompt; `seeds` those of these B.
+    (B, h, w); `kept` (B, F, C, h, w), the predicted clean latents of the steps `kept_steps`;
+    `noise_sha256`, the digest of the starting noise of all images of the prompt; `seeds` those of
+    these B.
     """
 
     seeds: tuple[int, ...]
@@ -43,7 +44,7 @@ class GeneratedPart:
     region: Tensor
     kept: Tensor
     kept_steps: tuple[int, ...]
-    noise: str
+    noise_sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +74,12 @@ def generate_prompt(
     """Generate the images of one prompt, part after part; yield the progress at every step."""
     whole = config.request(prompt)
     start_noise = first_input(model, whole)[0]
-    noise = digest(start_noise)
+    noise_sha256 = digest(start_noise)
     size = min(at_once(model, start_noise[0].numel()), len(whole.seeds))
     starts = range(0, len(whole.seeds), size)
     for number, start in enumerate(starts):
         request = replace(whole, seeds=whole.seeds[start : start + size])
-        for step, preview, generated in _generate_part(config, model, request, noise):
+        for step, preview, generated in _generate_part(config, model, request, noise_sha256):
             yield GenerationProgress(
                 number, len(starts), step.index, step.steps, preview, generated
             )
@@ -97,7 +98,7 @@ def at_once(model: TextToImage, numbers: int) -> int:
 
 
 def _generate_part(
-    config: ImageConfig, model: TextToImage, request: Request, noise: str
+    config: ImageConfig, model: TextToImage, request: Request, noise_sha256: str
 ) -> Iterator[tuple[GenerationStep, Tensor | None, GeneratedPart | None]]:
     norms, times, kept, kept_steps = [], [], [], []
     last_preview, gap = time.monotonic(), _PREVIEW_GAP
@@ -110,10 +111,10 @@ def _generate_part(
         last = step.index == step.steps
         preview = None
         if not last and time.monotonic() - last_preview > gap:
-            begun = time.monotonic()
+            preview_start = time.monotonic()
             preview = pixels_of(model, step.x0_hat)
             last_preview = time.monotonic()
-            gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (last_preview - begun))
+            gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (last_preview - preview_start))
         if not last:
             yield step, preview, None
     generated = GeneratedPart(
@@ -124,7 +125,7 @@ def _generate_part(
         _region(model, step),
         torch.stack(kept, dim=1) if kept else torch.empty(len(step.latents), 0),
         tuple(kept_steps),
-        noise,
+        noise_sha256,
     )
     yield step, None, generated
 
@@ -169,14 +170,15 @@ def with_images(
         for i, seed in enumerate(generated.seeds)
     )
     images = run.images + new
-    done = (len(images) - 1) // len(run.config.seeds)
-    similarity = seed_similarity(training_set, image_batch(images[done * len(run.config.seeds) :]))
+    number = (len(images) - 1) // len(run.config.seeds)
+    of_prompt = image_batch(images[number * len(run.config.seeds) :])
+    similarity = seed_similarity(training_set, of_prompt)
     return replace(
         run,
         images=images,
-        seed_similarity=(*run.seed_similarity[:done], similarity),
+        seed_similarity=(*run.seed_similarity[:number], similarity),
         times=generated.times,
-        noise_sha256=run.noise_sha256 or generated.noise,
+        noise_sha256=run.noise_sha256 or generated.noise_sha256,
         preview=run.preview[:0],
     )
 

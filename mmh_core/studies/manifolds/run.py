@@ -91,7 +91,7 @@ class Snapshot:
     the model drew from the run's fixed noise. `nearest` (m,) is the index of each sample's nearest
     training point, `distance_ratio` (m,) its distance divided by that to the nearest *other* place
     in the training set (Carlini et al. 2023 call a sample a copy below 1 / 3). `fit_trained`,
-    `fit_held_out` and `fit_yardstick` (K,) are the denoising errors of `dimension.fit`, `fits`
+    `fit_held_out` and `fit_baseline` (K,) are the denoising errors of `dimension.fit`, `fits`
     whether they leave a trusted band of noise scales, (`band_low`, `band_high`) that band.
     `field` (F, G, G, 2) holds `x0_hat - x` on a grid at the scales `ManifoldRun.field_log_delta`,
     empty outside the plane.
@@ -105,7 +105,7 @@ class Snapshot:
     band_high: float
     fit_trained: Tensor
     fit_held_out: Tensor
-    fit_yardstick: Tensor
+    fit_baseline: Tensor
     trained: PointEstimates
     generated: PointEstimates
     nearest: Tensor

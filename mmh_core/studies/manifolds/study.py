@@ -203,7 +203,7 @@ def _snapshot(
         band_high=high,
         fit_trained=fit.trained,
         fit_held_out=fit.held_out,
-        fit_yardstick=fit.yardstick,
+        fit_baseline=fit.baseline,
         trained=estimate_points(model, context.train.points[context.shown], context, band),
         generated=estimate_points(model, generated, context, band),
         nearest=nearest,

@@ -1,4 +1,4 @@
-"""What a training-time mitigation has finished: its networks at each snapshot, and their results."""
+"""The finished snapshots of a training-time mitigation: networks and their results."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def training_mitigation(
     """Train both arms of `ARMS` with a snapshot at each of the steps asked for.
 
     `folder` is that of the shipped model, `subject` what was opened from it. Training and finished
-    snapshots are kept in the folder `kept`, where it is given, and used again. Errors: MMHError for a
-    config that cannot be run or a folder without its world.
+    snapshots are kept in the folder `kept`, where it is given, and used again. Errors: MMHError
+    for a config that cannot be run or a folder without its world.
     """
     config, model, training_set = checked(config), subject.model, subject.training_set
     if training_set is None:
