@@ -398,7 +398,7 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(changed: dict[str, Any], sa
         ({"steps": 10**9}, "steps"),
         ({"guidance": math.nan}, "guidance"),
         ({"guidance": math.inf}, "guidance"),
-        ({"windows": 0}, "0 windows"),
+        ({"windows": 0}, "0 context windows"),
         ({"height": 33}, "multiples of 8"),
         ({"height": 0}, "multiples of 8"),
         ({"width": 10**6}, "multiples of 8"),
