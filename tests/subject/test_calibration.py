@@ -113,7 +113,10 @@ def test_other_weights_and_another_sampling_are_not_mixed(
     assert shipped.sampling is not None
     for change, sentence in (
         ({"sha256": "1" * 64, "model": "another"}, "with other weights than another"),
-        ({"sampling": replace(shipped.sampling, windows=2)}, "the new part for .* 2 context windows"),
+        (
+            {"sampling": replace(shipped.sampling, windows=2)},
+            "the new part for .* 2 context windows",
+        ),
     ):
         with pytest.raises(MMHError, match=sentence):
             update_calibration(path, replace(part(shipped, "lid_scale"), **change))

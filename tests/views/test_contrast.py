@@ -136,8 +136,8 @@ def test_lines_and_rings_of_figures_stand_out_from_the_page(color: str, name: st
 def test_colors_of_verdicts_and_kinds_stand_out_from_the_page(name: str) -> None:
     rows = (*IMAGE_ROWS.values(), *REVIEW_ROWS.values(), *OUTCOME_ROWS.values(),
             *POINT_ROWS.values())  # fmt: skip
-    looks = theme.looks([str(number) for number in range(8)]).values()
-    colors = {*(row.color for row in rows), *(look.color for look in looks)}
+    styles = theme.styles([str(number) for number in range(8)]).values()
+    colors = {*(row.color for row in rows), *(look.color for look in styles)}
     below = _THEMES[name]["backgroundColor"]
     faint = {color: round(on(color, below), 2) for color in colors if on(color, below) < MARK}
     assert not faint
