@@ -158,9 +158,7 @@ def mitigation_benchmark(
     ] = 24,
     robust: Annotated[
         int,
-        typer.Option(
-            help="Memorized captions of which is tried whether copies come back; 0 for none."
-        ),
+        typer.Option(help="Memorized captions on which robustness is measured; 0 for none."),
     ] = 8,
     seeds: Seeds = "0,1,2,3",
     json_file: JsonFile = None,

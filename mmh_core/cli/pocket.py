@@ -142,7 +142,7 @@ def check_command(
         ),
     ] = None,
 ) -> None:
-    """Measure what the model must show and print it beside the bars; exit 1 when one is short.
+    """Measure what the model must show and print it beside the bars; exit 1 when a bar is missed.
 
     Of the second world, what is not built in the work folder, or not all measured, counts as
     short; what is measured is kept there, so that a stopped check resumes.

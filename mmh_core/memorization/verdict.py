@@ -135,7 +135,7 @@ IMAGE_ROWS: dict[ImageVerdict, VerdictTableRow] = {
     ),
 }
 
-#: Verdicts of reviewers; None is no verdict yet.
+#: What reviewers say of an item; None is no judgement yet.
 REVIEW_ROWS: dict[str | None, VerdictTableRow] = {
     "exact copy": IMAGE_ROWS["exact copy"],
     "template copy": IMAGE_ROWS["template copy"],
@@ -148,7 +148,7 @@ REVIEW_ROWS: dict[str | None, VerdictTableRow] = {
     ),
     "skip": VerdictTableRow(
         *(2, None, _UNKNOWN, "-", "line-ew-open", "unknown"),
-        "No verdict; skipped items do not count for the agreement.",
+        "No judgement; skipped items do not count for the agreement.",
     ),
     "not memorized": replace(
         IMAGE_ROWS["not memorized"],

@@ -122,8 +122,8 @@ def training(run: ManifoldRun, snapshot: Snapshot | None = None) -> go.Figure:
     curve = panels.Line("", steps, losses, "step %{x:,}: loss %{y:.3g}", markers=False)
     # From the lowest loss, not from 0: it never gets there, and its fall is what matters.
     panels.draw(figure, loss, [curve], from_zero=False)
-    hover = f"median LID of the data {theme.lid_text(run.typical_lid)}"
-    typical = panels.level(figure, run.typical_lid, "median of the data", hover)
+    hover = f"median data LID {theme.lid_text(run.typical_lid)}"
+    typical = panels.level(figure, run.typical_lid, "median data LID", hover)
     panels.draw(figure, lid, [*_lid_lines(run), typical])
     hover = f"{run.chance_memorized:.0%} of fresh data have d₁ / d₂ < ⅓"
     fresh = panels.level(figure, run.chance_memorized, "fresh data", hover)

@@ -40,7 +40,7 @@ def lid_histogram(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
     figure = theme.base(
         f"Distribution of model LID after {snapshot.step:,} steps: median {medians[0]} at "
         f"{len(snapshot.generated.lid)} samples, {medians[1]} at {len(snapshot.trained.lid)} "
-        f"training points; {theme.lid_text(run.typical_lid)} is the median of the data.",
+        f"training points; {theme.lid_text(run.typical_lid)} is the median data LID.",
         height=300,
     )
     figure.add_trace(
@@ -111,7 +111,7 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
         return theme.empty("The estimators are compared after training.", height=300)
     truth_known = theme.truth_known(run)
     reference = (
-        f"the true LID is unknown and {theme.lid_text(run.typical_lid)} is the median of the data."
+        f"the true LID is unknown and {theme.lid_text(run.typical_lid)} is the median data LID."
     )
     best = min(dots, key=lambda dot: dot.value)
     figure = theme.base(
@@ -238,7 +238,7 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
         [
             panels.Line("generated", sizes, lids, hover + "median LID %{y:.1f}"),
             panels.Line(
-                "median of the data",
+                "median data LID",
                 sizes,
                 typical,
                 hover + "median data LID %{y:.1f}",

@@ -39,7 +39,7 @@ def search_any_color(
     if match.correlation >= POSSIBLE:
         reason = (
             f"In other colors or another brightness it fits training image {named} (correlation "
-            f"{match.correlation:.3f}, a copy is possible from {POSSIBLE}): a recolored copy "
+            f"{match.correlation:.3f}, threshold {POSSIBLE}): a recolored copy "
             "looks like this, and so does another image of the same shapes. Compare the two by "
             "eye."
         )

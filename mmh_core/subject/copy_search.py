@@ -228,8 +228,8 @@ def _no_copy_in_symmetries(copy: ImageCopyEvidence) -> ImageCopyEvidence:
         return copy
     return replace(
         copy,
-        reason=f"Similar to training image {copy.display_name} ({copy.similarity:.3f}, a copy is "
-        f"possible from {copy.threshold:.3f}), but its pixels do not agree, nor do they mirrored, "
+        reason=f"Similar to training image {copy.display_name} ({copy.similarity:.3f}, copy "
+        f"threshold {copy.threshold:.3f}), but its pixels do not agree, nor do they mirrored, "
         "turned or cropped a little; smaller parts can be missed.",
     )
 
@@ -288,7 +288,7 @@ def _by_similarity_alone(
     training_set: TrainingSet, similarity: float, id: int, multiplicity: int, file: str = ""
 ) -> ImageCopyEvidence:
     """Return the evidence of a similarity alone, for which only SSCD has a published threshold."""
-    limits = f"strict copy from {SSCD_STRICT}, likely copy from {SSCD_COPY}"
+    limits = f"a copy from {SSCD_STRICT} on, a likely one from {SSCD_COPY} on"
     name, value, threshold = training_set.embedder.name, f"{similarity:.3f}", SSCD_COPY
     kind: CopyKind = "unknown"
     called = named_training_image(str(id), file)

@@ -459,7 +459,7 @@ def test_training_draws_loss_lid_by_component_and_shares() -> None:
     # Rows 0 and 2 of the training set are "arc", row 3 is "lone".
     assert (arc.name, list(arc.x), list(arc.y)) == ("arc", [60, 120], [0.5, 0.25])
     assert (lone.name, list(lone.y)) == ("lone", [2.0, 0.0])
-    assert (typical.name, list(typical.y)) == ("median of the data", [1.6, 1.6])
+    assert (typical.name, list(typical.y)) == ("median data LID", [1.6, 1.6])
     assert (copies.name, list(copies.y)) == ("d₁ / d₂ < ⅓", [0.5, 1.0])
     assert (by_lid.name, list(by_lid.y)) == ("memorized by LID", [0.5, 0.5])
     assert (chance.name, list(chance.y), chance.line.dash) == ("fresh data", [0.125] * 2, "dash")
@@ -510,7 +510,7 @@ def test_training_that_has_not_begun_says_so() -> None:
     # A loss without a snapshot yet is drawn against the two levels.
     assert [t.name for t in curves.training(a_run()).data] == [
         "",
-        "median of the data",
+        "median data LID",
         "fresh data",
     ]
 

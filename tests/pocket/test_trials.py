@@ -1,4 +1,4 @@
-"""LID of the embedded world's trials: that of an image, in any company."""
+"""LID of the shipped world's trials: that of an image, in any company."""
 
 from __future__ import annotations
 

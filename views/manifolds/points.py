@@ -141,26 +141,26 @@ def _choose(point: int) -> None:
 
 
 def _facts(run: ManifoldRun, snapshot: Snapshot, point: PointPlace) -> None:
-    of, i = point.estimates(snapshot), point.index
-    lid, true = float(of.lid[i]), float(of.true_lid[i])
-    verdict = explain(VERDICTS[int(of.verdict[i])], lid, true, run.typical_lid)
+    estimates, i = point.estimates(snapshot), point.index
+    lid, data_lid = float(estimates.lid[i]), float(estimates.true_lid[i])
+    verdict = explain(VERDICTS[int(estimates.verdict[i])], lid, data_lid, run.typical_lid)
     st.badge(
         verdict_words(verdict.label),
         color="orange" if verdict.memorized else "gray",
         help=f"{words.OD_MEM} {words.DD_MEM}",
     )
     st.text(verdict.reason)
-    plateau = STATUSES[int(of.status[i])]
+    plateau = STATUSES[int(estimates.status[i])]
     rows = [
         ("Kind", point.kind),
         ("Model LID", f"{words.number(lid)} ({plateau})"),
-        ("True LID" if theme.truth_known(run) else "LID of the data", words.number(true)),
+        ("True LID" if theme.truth_known(run) else "Data LID", words.number(data_lid)),
     ]
     if point.kind == "generated sample":
         row, ratio = int(snapshot.nearest[i]), float(snapshot.distance_ratio[i])
         rows += [("Nearest training point", f"row {row:,}"), ("Distance ratio", how_close(ratio))]
     if run.train.ambient_dim <= 3:
-        at = ", ".join(f"{v:.2f}" for v in of.points[i].flatten().tolist())
+        at = ", ".join(f"{v:.2f}" for v in estimates.points[i].flatten().tolist())
         rows.insert(1, ("Coordinates", f"({at})"))
     layout.facts(rows)
 

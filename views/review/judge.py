@@ -186,7 +186,7 @@ def _verdicts(view: ItemView, mark: str, *, is_there: bool) -> None:
 
 def _shortcuts() -> None:
     rows = [(letter.upper(), f"{verdict}, and next") for verdict, letter in KEYS.items()]
-    rows += [("Z", "undo"), ("← →", "previous and next item, without a verdict")]
+    rows += [("Z", "undo"), ("← →", "previous and next item, without a judgement")]
     with st.expander("Keys", icon=":material/keyboard:", expanded=True):
         layout.facts(rows)
         st.caption(
