@@ -99,8 +99,8 @@ def images(
     }
     # Before the model is loaded, which takes its time, and again with what the model recommends.
     checked(_config(model, options, None))
-    searched = index_of(index, index_images, embedder)
-    subject = load_subject(model, device, index=searched, calibration=calibration)
+    indexed = index_of(index, index_images, embedder)
+    subject = load_subject(model, device, index=indexed, calibration=calibration)
     config = checked(_config(model, options, subject.model))
     if keep is not None:
         # The page scrubs through decoded steps; the folder does without.
@@ -112,9 +112,7 @@ def images(
         save_record(keep, run)
     write_folder(
         out,
-        run_files(
-            run, image_command(run.config, () if searched is None else searched.arguments())
-        ),
+        run_files(run, image_command(run.config, () if indexed is None else indexed.arguments())),
     )
     typer.echo(image_table(run))
     warn(run.missing)
@@ -151,8 +149,8 @@ def audit(
     with image.open("rb") as file:
         data = file.read(MAX_BYTES)
     about = _settings_in_png(data)
-    searched = index_of(index, index_images, embedder)
-    subject = load_subject(model, device, index=searched, calibration=calibration)
+    indexed = index_of(index, index_images, embedder)
+    subject = load_subject(model, device, index=indexed, calibration=calibration)
     summary = image_summary(run_steps(audit_study(data, caption, subject)))
     # The audit generates nothing: a seed and steps would say nothing.
     for name in ("image", "seed", "guidance_norm"):

@@ -115,8 +115,8 @@ def mitigate(
     # Before the model is loaded, which takes its time, and again with what the model recommends.
     small = MitigationConfig(model, prompts, numbers, treatments, Sampling(steps or 1, 1.0, 8, 8))
     checked(small)
-    searched = index_of(index, index_images, embedder)
-    subject = load_subject(model, device, index=searched, calibration=calibration, windows=windows)
+    indexed = index_of(index, index_images, embedder)
+    subject = load_subject(model, device, index=indexed, calibration=calibration, windows=windows)
     sampling = replace(
         subject.sampling,
         steps=subject.sampling.steps if steps is None else steps,
@@ -132,7 +132,7 @@ def mitigate(
     if robust:
         listed = paraphrases_listed(_folder(model), prompt)
         run = run_steps(robust_study(run, subject, listed))
-    more = () if searched is None else searched.arguments()
+    more = () if indexed is None else indexed.arguments()
     write_folder(out, mitigation_files(run, run_command(run, more)))
     if keep is not None:
         save_record(keep, run)
@@ -209,8 +209,8 @@ def mitigation_benchmark(
         paraphrases=listed_paraphrases(folder) if own else None,
         doses=listed_doses(folder) if own else None,
     )
-    searched = index_of(index, index_images, embedder)
-    subject = load_subject(model, device, index=searched, calibration=calibration)
+    indexed = index_of(index, index_images, embedder)
+    subject = load_subject(model, device, index=indexed, calibration=calibration)
     if subject.training_set is None:
         raise MMHError(
             "Copies are searched for among training images: give an index of them by --index."

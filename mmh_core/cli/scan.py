@@ -80,7 +80,7 @@ def scan(
         raise MMHError(f"{out} is a file: name a folder for the results.")
     if calibration is None:
         check_model(model)
-    searched = index_of(index, index_images, embedder)
+    indexed = index_of(index, index_images, embedder)
     calibration_kept = open_calibration(model, calibration)
     if calibration_kept.early is None:
         raise no_calibration(model, calibration, "calibrate TABLE")
@@ -89,7 +89,7 @@ def scan(
     typer.echo(summary.text(), err=True)
     summary.check()
     subject = load_subject(
-        model, device, index=searched, calibration=calibration_kept, windows=windows
+        model, device, index=indexed, calibration=calibration_kept, windows=windows
     )
     state = run_steps(scanned(table, out, subject, ScanConfig(model, fpr, study), column=column))
     typer.echo(f"{scan_summary(state)}\n{summary.sentence()}")
@@ -130,8 +130,8 @@ def calibrate(
     typer.echo(summary.text(), err=True)
     summary.check()
     prompts = read_calibrating(table, column=column)
-    searched = index_of(index, index_images, embedder)
-    subject = load_subject(model, device, index=searched, calibration=calibration, windows=windows)
+    indexed = index_of(index, index_images, embedder)
+    subject = load_subject(model, device, index=indexed, calibration=calibration, windows=windows)
     made = empty_calibration(subject.model)
     # Before the work: parts of another model or sampling are not mixed.
     if kept is not None:

@@ -1,4 +1,4 @@
-"""Draw what is known of drawn images: LID among reference prompts, over noise, guidance, maps."""
+"""Draw the results of generated images: LID among reference prompts, curves, guidance, maps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmh_core.subject.reference_prompts import ReferencePrompts
 
 _HEIGHT = 300
 #: The line of the image that a figure is about.
-_LOOK: dict[str, object] = {"color": theme.ACCENT, "width": 2}
+_STYLE: dict[str, object] = {"color": theme.ACCENT, "width": 2}
 #: Of the reference prompts, the part that a band shows.
 BAND = (0.05, 0.95)
 
@@ -46,7 +46,7 @@ def lid_curve(
     error = image.curve_error.nan_to_num(0.0)
     noise.ribbon(figure, x, image.curve + error, image.curve - error)
     name, hover = "this image (± 1 standard error)", "LID %{y:.1f} at δ = %{x:.2g}"
-    noise.line(figure, x, image.curve, name, _LOOK, hover=hover, markers=True)
+    noise.line(figure, x, image.curve, name, _STYLE, hover=hover, markers=True)
     noise.mark_chosen(figure, lid, (log_delta, log_delta), "plateau")
     finite = [value for value in tops if math.isfinite(value)] or [1.0]
     low, high = min(*finite, 0.0), max(*finite, 1.0)
@@ -72,7 +72,7 @@ def guidance_norms(image: ImageResult, reference: ReferencePrompts | None) -> go
     if reference is not None and reference.guidance_norm.shape[1:] == norm.shape:
         tops += _band(figure, steps, reference.guidance_norm, "reference prompts, 5 to 95 %")
     hover = "%{y:.3g} at step %{x}"
-    noise.line(figure, steps, norm, "this image", _LOOK, hover=hover, markers=True)
+    noise.line(figure, steps, norm, "this image", _STYLE, hover=hover, markers=True)
     high = max(value for value in tops if math.isfinite(value))
     figure.update_xaxes(theme.axis("step (noise first, image last)"))
     figure.update_yaxes(theme.axis("guidance norm", range=[0, 1.1 * (high or 1.0)]))
@@ -225,5 +225,5 @@ def _band(figure: go.Figure, x: Sequence[float], values: Tensor, name: str) -> l
     noise.ribbon(figure, x, high, low, theme.BAND, name)
     style: dict[str, object] = {"color": theme.NEUTRAL, "dash": "dash", "width": 1.4}
     hover = "median of reference prompts %{y:.3g}"
-    noise.line(figure, x, middle, "their median", style, hover=hover)
+    noise.line(figure, x, middle, "median of reference prompts", style, hover=hover)
     return [*low.tolist(), *high.tolist()]

@@ -93,7 +93,7 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
     for lid in image.lids:
         rows.append((f"LID, {lid.label}", _with_error(lid.conditional, lid.conditional_error)))
         without = _with_error(lid.unconditional, lid.unconditional_error)
-        rows.append(("without the prompt", without))
+        rows.append(("LID without the prompt", without))
         if lid.probe_words:
             rows.append(("Probes", lid.probe_words))
         if not math.isnan(lid.percentile):
@@ -103,19 +103,19 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
     if image.truth is not None:
         trained = "a training caption" if image.truth.trained else "not itself a training caption"
         rows.append(("Ground truth of the prompt", f"{image.truth.kind}, {trained}"))
-        rows.append(("Data LID", number_text(image.truth.lid)))
-        rows.append(("Training images of the caption", f"{image.truth.multiplicity:,}"))
+        rows.append(("Data LID of the prompt", number_text(image.truth.lid)))
+        rows.append(("Its training images, with duplicates", f"{image.truth.multiplicity:,}"))
     return rows
 
 
 def _copy_figures(copy: ImageCopyEvidence) -> list[tuple[str, str]]:
     rows = [("Similarity", similarity_words(copy))]
     if not math.isnan(copy.calibrated_l2):
-        rows.append(("Calibrated distance", number_text(copy.calibrated_l2, 2)))
+        rows.append(("Calibrated L2", number_text(copy.calibrated_l2, 2)))
     if not math.isnan(copy.ratio):
         rows.append(("Distance ratio", number_text(copy.ratio, 2)))
     if copy.file:
-        rows.append(("File of the nearest", copy.file))
+        rows.append(("File of the nearest training image", copy.file))
     if copy.nearest >= 0:
         rows.append(("Its exact copies in the training set", f"{copy.multiplicity:,}"))
     return rows
@@ -199,7 +199,7 @@ def _curve(run: ImageRun, image: ImageResult) -> str:
                 f"LID of image {image.index} over the noise scale; dashed at the noise scale of "
                 "the estimate"
             ),
-            x_title="noise scale, in units of the latents' spread",
+            x_title="noise scale δ (units of the latents)",
             y_title="LID with the prompt",
             x=_floats(run.log_deltas),
             y=_floats(image.curve),
@@ -208,7 +208,7 @@ def _curve(run: ImageRun, image: ImageResult) -> str:
             high=high,
             upright=run.log_delta,
             level=image.truth.lid if image.truth is not None else math.nan,
-            level_name="true LID" if has_truth else "",
+            level_name="data LID" if has_truth else "",
             ticks=tuple(
                 (float(at), f"{math.exp(float(at)):.2g}") for at in run.log_deltas[::2].tolist()
             ),

@@ -59,9 +59,9 @@ def test_guidance_norms_stand_at_their_steps_with_a_band_of_equal_length_only(
     line = traces(figure)["this image"]
     assert list(line.x) == list(range(1, len(one.guidance_norm) + 1))  # type: ignore[attr-defined]
     assert list(line.y) == pytest.approx(one.guidance_norm.tolist())  # type: ignore[attr-defined]
-    assert "their median" in traces(figure)
+    assert "median of reference prompts" in traces(figure)
     shorter = replace(normal, guidance_norm=normal.guidance_norm[:, :-1])
-    assert "their median" not in traces(images.guidance_norms(one, shorter))
+    assert "median of reference prompts" not in traces(images.guidance_norms(one, shorter))
     unguided = replace(one, guidance_norm=torch.full_like(one.guidance_norm, math.nan))
     assert "Without guidance" in alt_text(images.guidance_norms(unguided, normal))
 

@@ -169,7 +169,7 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
     assert found.text.count("No training images were searched") == 4 + 1
     assert "nan" not in found.text.lower().replace("unanswered", "")
     assert "none at these settings" in found.text
-    for word in ("Calibrated distance", "Data LID", "LID percentile"):
+    for word in ("Calibrated L2", "Data LID", "LID percentile"):
         assert word not in found.text
 
 
