@@ -99,8 +99,8 @@ def open_subject(
     `name` is one of the catalogue ("pocket-sd" is the shipped model), a folder in diffusers'
     form, a single safetensors file, "MODEL::unet=FOLDER" or "hub:owner/name". `index` names
     training images of one's own, else those beside the model are searched, if any; `calibration`
-    a file that `calibrate` wrote. `device` is cpu, cuda or auto; `windows` in how many windows
-    of its text encoder the model reads a prompt. Errors: MMHError for what cannot be opened.
+    a file that `calibrate` wrote. `device` is cpu, cuda or auto; `windows` in how many context
+    windows the text encoder reads a prompt. Errors: MMHError for what cannot be opened.
 
     >>> import mmh_core as mmh
     >>> subject = mmh.open_subject("pocket-sd", "cpu")
@@ -154,7 +154,7 @@ def write_report(
     *,
     index: IndexedFolder | None = None,
 ) -> Path:
-    """Write the images of a run, its figures as JSON and CSV, and report.html; return that page.
+    """Write the images of a run, its numbers as JSON and CSV, and report.html; return that page.
 
     The page is one file that opens offline. `index` names the training images that were searched,
     where they were one's own, for the command that the report repeats. An earlier run in the

@@ -35,7 +35,7 @@ from mmh_core.studies.mitigation.benchmark_run import (
     record_path,
     robustness_record,
 )
-from mmh_core.studies.mitigation.context import copy_share
+from mmh_core.studies.mitigation.context import copy_rate_score
 from mmh_core.studies.mitigation.outcome import subject_rank_bound
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment
 from mmh_core.studies.mitigation.study import checked
@@ -257,7 +257,7 @@ def drop_words(
         worst = worst_words(attribution, DROPPED)
         changed = with_prompt(request, dropped(caption.text, worst))
         words.append(tuple(word.text for word in worst))
-        copied = yield from copy_share(model, training_set, None, changed)
+        copied = yield from copy_rate_score(model, training_set, None, changed)
         left.append(copied.score)
     return AttributionRecord(caption, BY, tuple(words), torch.tensor(left), before)
 

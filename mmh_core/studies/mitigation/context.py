@@ -24,8 +24,8 @@ from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage, steered_model
 from mmh_core.text_to_image.requests import Request
 
-#: A request passes when fewer of its images than this share are suspicious, that is none.
-_NO_COPY = 1e-3
+#: A request passes when its score, a share of its images, is below this: when it is 0.
+_NONE = 1e-3
 #: An image is suspicious whose LID is lower than that of this share of reference images.
 _RARE = 0.05
 #: Reference prompts generated to estimate their LIDs by an estimator other than the usual one.
@@ -86,18 +86,18 @@ def context_for(comparison: Comparison, number: int, chosen: Mitigation) -> Miti
     detector, threshold = None, None
     if training_set is not None and (chosen.name == "automatic_chain" or reference is None):
         detector, threshold = (
-            partial(copy_share, comparison.subject.model, training_set, prompt),
-            _NO_COPY,
+            partial(copy_rate_score, comparison.subject.model, training_set, prompt),
+            _NONE,
         )
     elif reference is not None:
         low = float(reference.conditional.float().quantile(_RARE))
         detector, threshold = (
-            partial(low_lids, comparison.subject.model, reference.log_delta, low),
-            _NO_COPY,
+            partial(low_lid_score, comparison.subject.model, reference.log_delta, low),
+            _NONE,
         )
     thresholds = None if training_set is None else training_set.thresholds
     if detector is not None:
-        detector = partial(_apart, detector, frozenset(comparison.config.seeds))
+        detector = partial(_with_selection_seeds, detector, frozenset(comparison.config.seeds))
     return MitigationContext(
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
         detector=detector,
@@ -113,7 +113,7 @@ def context_for(comparison: Comparison, number: int, chosen: Mitigation) -> Miti
     )
 
 
-def _apart(
+def _with_selection_seeds(
     detector: Callable[[Request], Work[RequestScore]], judged: frozenset[int], request: Request
 ) -> Work[RequestScore]:
     """Score a request, or raise ValueError for one with a seed that is judged."""
@@ -125,7 +125,7 @@ def _apart(
 
 
 @torch.no_grad()
-def low_lids(
+def low_lid_score(
     model: TextToImage, log_delta: float, low: float, request: Request
 ) -> Work[RequestScore]:
     """Generate a request and score it by the share of its images whose LID is below `low`.
@@ -152,10 +152,10 @@ def in_force(model: TextToImage, request: Request) -> Tensor:
 
 
 @torch.no_grad()
-def copy_share(
+def copy_rate_score(
     model: TextToImage, training_set: TrainingSet, prompt: str | None, request: Request
 ) -> Work[RequestScore]:
-    """Generate a request and score it by the share of its images that are copies.
+    """Generate a request and score it by its copy rate.
 
     Given the original prompt, the score also has how well the images fit it, and how many show
     something else.

@@ -1,9 +1,9 @@
 """What a mitigation did to an image: solved, still a copy, only moved off the threshold, or lost.
 
 The evidence of a copy is a threshold on similarities, and a mitigation can move an image just
-beyond it. Whether the model still knows one image only, its LID tells. So a copy counts as solved
-where there is no copy by the evidence, LID has risen beyond its error, and the image still shows
-what was asked.
+beyond it. LID tells whether the model can still produce one image only. So a copy counts as solved
+where the search finds none any more, LID has risen beyond its error, and the image still shows the
+subject of the prompt.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def lid_rise(cell: Cell, base: Cell, seed: int) -> bool | None:
 
 
 def lost_subject(cell: Cell, base: Cell, seed: int, rank_bound: float = USUAL_RANK) -> str | None:
-    """Return why an image no longer shows what was asked, "" where it does, None if unknown.
+    """Return why an image no longer shows the prompt's subject, "" where it does, None if unknown.
 
     Alignment alone does not notice a wrong subject where CLIP is small, so two things more are
     looked at: the kind of image, where the training set tells kinds apart, and whether the image
@@ -126,16 +126,16 @@ def rank_of(cell: Cell, seed: int) -> float:
 
 
 def _outcome(cell: Cell, base: Cell, seed: int, rank_bound: float) -> ImageOutcome:
-    was, now = base.copy_of(seed), cell.copy_of(seed)
-    if now is None or was is None:
+    copy_before, copy_after = base.copy_of(seed), cell.copy_of(seed)
+    if copy_after is None or copy_before is None:
         return ImageOutcome("unknown", "whether it is a copy cannot be judged")
     if cell.kinds[seed] == "likely":
         return ImageOutcome("unknown", "a likely copy, which a person has to compare")
-    if now:
-        return ImageOutcome("copy", "a copy" if was else NEW_COPY)
+    if copy_after:
+        return ImageOutcome("copy", "a copy" if copy_before else NEW_COPY)
     if cell.treatment == base.treatment:
         return ImageOutcome("no copy", "no copy")
-    rise = lid_rise(cell, base, seed) if was else True
+    rise = lid_rise(cell, base, seed) if copy_before else True
     if rise is None:
         return ImageOutcome("unknown", "no copy found, LID unknown")
     if not rise:
@@ -145,7 +145,7 @@ def _outcome(cell: Cell, base: Cell, seed: int, rank_bound: float) -> ImageOutco
         return ImageOutcome("unknown", "no copy found, alignment unknown")
     if lost:
         return ImageOutcome("subject lost", lost)
-    return ImageOutcome("solved", "solved") if was else ImageOutcome("no copy", "no copy")
+    return ImageOutcome("solved", "solved") if copy_before else ImageOutcome("no copy", "no copy")
 
 
 Criterion = Literal["no copy", "LID risen", "subject kept", "reference prompts unharmed", "robust"]

@@ -31,9 +31,9 @@ from mmh_core.studies.mitigation import cells as mitigation_cells
 from mmh_core.studies.mitigation.context import (
     Comparison,
     context_for,
-    copy_share,
+    copy_rate_score,
     lids_of_references,
-    low_lids,
+    low_lid_score,
 )
 from mmh_core.studies.mitigation.memory import peak_memory
 from mmh_core.studies.mitigation.run import (
@@ -219,11 +219,13 @@ def test_a_stop_in_the_middle_keeps_the_unfinished_images(
 
 def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: TrainingSet) -> None:
     request = CONFIG.request(PROMPT)
-    found = result_of(copy_share(model, planted, None, request))
+    found = result_of(copy_rate_score(model, planted, None, request))
     assert (found.score, found.nfe) == (0.5, 10.0)
     assert math.isnan(found.alignment)
     # With the prompt as asked, also when another one is drawn.
-    told = result_of(copy_share(model, planted, "the other cat", replace(request, prompt="a dog")))
+    told = result_of(
+        copy_rate_score(model, planted, "the other cat", replace(request, prompt="a dog"))
+    )
     images = generate_images(model, replace(request, prompt="a dog"))
     expected = float(images.mean((1, 2, 3)).mean()) * len("the other cat")
     # Images are rounded to 8 bits before they are compared.
@@ -263,7 +265,7 @@ def test_the_scan_of_a_rewording_counts_images_of_low_lid(model: TextToImage) ->
     lids = sorted(one.lid.conditional for one in images.images if one.lid is not None)
     assert lids[1] - lids[0] > 1.0
     shares = [
-        result_of(low_lids(model, 1.5, low, request)).score
+        result_of(low_lid_score(model, 1.5, low, request)).score
         for low in (lids[0] - 0.1, sum(lids) / 2, 1e9)
     ]
     assert shares == [0.0, 0.5, 1.0]
@@ -288,7 +290,7 @@ def test_what_each_mitigation_is_given_to_judge_by(
     )
     assert (
         result_of(rewrite.detector(request)).score
-        == result_of(low_lids(model, -0.5, 40.5, request)).score
+        == result_of(low_lid_score(model, -0.5, 40.5, request)).score
     )
     assert math.isnan(result_of(rewrite.detector(request)).alignment)
     assert rewrite.copy_similarity == THRESHOLDS.descriptor
