@@ -111,7 +111,7 @@ def _cards(run: ManifoldRun, snapshot: Snapshot) -> None:
         "A close match with low LID is memorized; a close match alone can be a common way to "
         "write a digit. All training images are searched.",
         help="LID percentile: the share of this run's samples with a lower LID. Distance ratio: "
-        + words.COPIES,
+        + words.COPY_RATE,
     )
     order = st.segmented_control(
         "Order", list(_ORDERS), default=_ORDERS[0], required=True, key="mf_order"

@@ -130,7 +130,7 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
             "Copy rate of samples",
             words.percent(snapshot.fraction_memorized),
             _beside_chance(run, snapshot),
-            words.COPIES,
+            words.COPY_RATE,
         )
         layout.metric(
             "Model LID",

@@ -31,7 +31,7 @@ def section(run: ManifoldRun) -> None:
             if run.config.duplicates
             else "This training set has no duplicates.",
         )
-        early = st.toggle(
+        stop_early = st.toggle(
             "Early stopping",
             key="mf_stopped_early",
             help="Take the step with the fewest samples memorized by LID among those that fit.",
@@ -44,7 +44,7 @@ def section(run: ManifoldRun) -> None:
             return
         other = without
         columns.append(("deduplicated", without.snapshots[-1]))
-    if early:
+    if stop_early:
         stopped = early_stop(other)
         name = "early stopping" if other is run else "deduplicated, early stopping"
         if stopped is None:

@@ -62,7 +62,7 @@ def section(model: str) -> None:
             key=key("deduplicated"),
             help="Train with every distinct image once.",
         )
-        early = st.toggle(
+        stop_early = st.toggle(
             "Early stopping",
             True,
             key=key("stopped_early"),
@@ -70,8 +70,8 @@ def section(model: str) -> None:
             "as at the end, the one with the fewest copies. It is chosen on these same "
             "images.",
         )
-    columns, stopped = _columns(run, single=single, early=early)
-    if early and stopped is None:
+    columns, stopped = _columns(run, single=single, stop_early=stop_early)
+    if stop_early and stopped is None:
         st.caption("No earlier step was better: early stopping does not help here.")
     _table(columns, run.groups)
     arms = (_AS_IS, _SINGLE) if single else (_AS_IS,)
@@ -88,7 +88,7 @@ def _captions(group: str) -> str:
 
 
 def _columns(
-    run: TrainingMitigationRun, *, single: bool, early: bool
+    run: TrainingMitigationRun, *, single: bool, stop_early: bool
 ) -> tuple[list[tuple[str, TrainingMitigationSnapshot]], TrainingMitigationSnapshot | None]:
     """Return what is compared, as trained first, and the step at which training is stopped."""
     plain = run.arm(_AS_IS)
@@ -97,7 +97,7 @@ def _columns(
     columns = [("as trained", plain[-1])]
     if chosen is not plain:
         columns.append((name, chosen[-1]))
-    stopped = early_stop(chosen) if early else None
+    stopped = early_stop(chosen) if stop_early else None
     if stopped is not None:
         early_name = "early stopping" if chosen is plain else f"{name}, early stopping"
         columns.append((early_name, stopped))
