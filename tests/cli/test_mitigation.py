@@ -316,7 +316,7 @@ def test_a_long_prompt_is_said_to_be_cut(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = asked(model)
-    words[words.index("--reference-prompt") + 1] = "the " * 20 + "cat"
+    words[words.index("--normal") + 1] = "the " * 20 + "cat"
     assert status(*words, "--out", tmp_path / "run") == 0
     said = capsys.readouterr().err
     assert said.count("its end is not read") == 1 and "--windows 2" in said

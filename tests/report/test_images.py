@@ -158,7 +158,7 @@ def test_figures_verdicts_and_reasons_stand_on_the_cards(run: ImageRun, page: Pa
     assert "LID percentile 0.4 %" in page.text
     assert "0.970" in page.text and "mean similarity of 0.875" in page.text
     assert page.text.count("mean similarity") == 1  # of one image there is none
-    assert "overfit, a training caption" in page.text and "Data LID 7.0" in page.text
+    assert "overfit, a training caption" in page.text and "Data LID of the prompt 7.0" in page.text
     assert run.sha256 in page.text and run.noise_sha256 in page.text
     assert torch.__version__.partition("+")[0] in page.text
 
@@ -169,7 +169,7 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
     assert found.text.count("No training images were searched") == 4 + 1
     assert "nan" not in found.text.lower().replace("unanswered", "")
     assert "none at these settings" in found.text
-    for word in ("Calibrated L2", "Data LID", "LID percentile"):
+    for word in ("Calibrated L2", "Data LID of", "LID percentile"):
         assert word not in found.text
 
 

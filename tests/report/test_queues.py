@@ -40,12 +40,12 @@ def test_the_summary_counts_agreed_verdicts_and_conflicts(tmp_path: Path) -> Non
     assert "5 were judged. Of these, 2 by one reviewer only" in words
     assert "At 1 nobody was sure." in words
     assert "At 1 the reviewers contradict one another: listed below." in words
-    assert "At 1 verdict and measurement disagree: listed below." in words
+    assert "At 1 judgement and measurement disagree: listed below." in words
     assert "1 is still open" in words
     listed = {title: [one.position for one in items] for title, items in conflicts(case)}
-    assert listed == {"Verdict and measurement disagree": [3], "Reviewers disagree": [2]}
+    assert listed == {"Judgement and measurement disagree": [3], "Reviewers disagree": [2]}
     page = queue_report(case, lambda item: None)
-    assert "<h2>Verdict and measurement disagree</h2>" in page
+    assert "<h2>Judgement and measurement disagree</h2>" in page
     assert "ann: exact copy; bob: not memorized" in page and "template copy, similarity" in page
     assert "<b>2" not in page and "&lt;b&gt;2" in page and case.chain.seal in page
 
@@ -55,7 +55,7 @@ def test_a_person_who_sees_a_copy_that_was_not_measured_disagrees(tmp_path: Path
         *judged(tmp_path, {"ann": {1: "not memorized", 2: "template copy", 4: "skip"}})
     )
     [(title, items)] = conflicts(case)
-    assert title == "Verdict and measurement disagree" and [i.position for i in items] == [1, 2]
+    assert title == "Judgement and measurement disagree" and [i.position for i in items] == [1, 2]
     words = summary_words(case)
     assert "put before a person. 2 were judged. 1 makes" in words and "4 are still open" in words
     assert "reviewers contradict" not in words and "by one reviewer only" not in words

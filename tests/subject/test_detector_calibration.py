@@ -119,7 +119,7 @@ def test_thresholds_and_percentiles_are_shares_of_the_normal_prompts(
         assert int((normal > known.threshold(name, 0.1)).sum()) == 2
         ends = torch.stack([normal[0] - 1, (normal[9] + normal[10]) / 2, normal[-1] + 1])
         assert known.percentile(name, ends).tolist() == [0.0, 0.5, 1.0]
-    with pytest.raises(ValueError, match="share must be"):
+    with pytest.raises(ValueError, match="fpr must be"):
         known.threshold("stability", 1.0)
     with pytest.raises(ValueError, match="'magic' is not calibrated; choose from combined"):
         known.reference_scores("magic")

@@ -109,7 +109,7 @@ def test_the_threshold_lets_its_share_of_normal_prompts_pass(
     normal = calibration.reference_scores()
     assert int((normal > calibration.threshold(0.0)).sum()) == 0
     assert int((normal > calibration.threshold(0.1)).sum()) == 2
-    with pytest.raises(ValueError, match="share must be"):
+    with pytest.raises(ValueError, match="fpr must be"):
         calibration.threshold(1.0)
 
 
