@@ -277,7 +277,7 @@ def test_without_a_name_nobody_judges(queue: QueueRecord) -> None:
 def test_a_name_is_changed_only_after_a_question(queue: QueueRecord) -> None:
     app = opened("Ann")
     sound(app.text_input(key="rv_reviewer").set_value("Bob").run())
-    assert verdict_button(app, "e").disabled and "Confirm the name" in plainly(app)
+    assert verdict_button(app, "e").disabled and "Confirm your name" in plainly(app)
     sound(app.button(key="rv_name_no").click().run())
     assert app.text_input(key="rv_reviewer").value == "Ann"
     give(app, "e")

@@ -62,7 +62,7 @@ def _figures(measured: Agreement) -> None:
         for label, value in (
             ("Kappa", kappa),
             ("Judged by both", f"{measured.items:,}"),
-            ("Same verdict", words.percent(measured.observed)),
+            ("Same judgement", words.percent(measured.observed)),
             ("Expected by chance", words.percent(measured.expected)),
         ):
             st.metric(label, value, border=True, width="stretch")

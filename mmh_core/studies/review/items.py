@@ -94,8 +94,8 @@ def kinds(image: ImageResult) -> dict[str, Any]:
     return {"kind": kind, "cause": cause}
 
 
-#: Names of further figures that older queues hold -> the names of today.
-_RENAMED_SCORES = {
+#: Names of further scores as queues keep them -> their labels.
+_SCORE_LABELS = {
     "share of images copied": "copy rate",
     "times in training": "multiplicity of the nearest training image",
     "similarity from which a copy is possible": "copy threshold (similarity)",
@@ -103,8 +103,8 @@ _RENAMED_SCORES = {
 
 
 def score_label(name: str) -> str:
-    """Return the label of a further figure of an item, whatever version named it."""
-    label = _RENAMED_SCORES.get(name, name)
+    """Return the label of a further score of an item."""
+    label = _SCORE_LABELS.get(name, name)
     return label[:1].upper() + label[1:]
 
 
@@ -158,16 +158,16 @@ def _unread_tags(row: ScanRow) -> Iterator[str]:
 
 def _scores(images: tuple[ImageResult, ...], copy_rate: float) -> Iterator[tuple[str, float]]:
     """Yield further figures of a prompt by name."""
-    yield "copy rate", copy_rate
+    yield "share of images copied", copy_rate
     first = [float(image.guidance_norm[0]) for image in images if len(image.guidance_norm)]
     if first:
         yield "guidance norm, first step", sum(first) / len(first)
     worst = most_severe_image(images)
     if worst.copy is not None:
-        yield "multiplicity of the nearest training image", float(worst.copy.multiplicity)
+        yield "times in training", float(worst.copy.multiplicity)
         yield "calibrated L2", worst.copy.calibrated_l2
         if not math.isnan(worst.copy.threshold):
-            yield "copy threshold (similarity)", worst.copy.threshold
+            yield "similarity from which a copy is possible", worst.copy.threshold
 
 
 def _figure(value: object) -> float:

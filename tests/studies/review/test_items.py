@@ -53,7 +53,7 @@ def test_an_item_has_the_means_of_its_run_and_the_image_of_its_worst_verdict() -
     assert (item.similarity, item.nearest, item.kind) == (0.97, 40, "exact copy")
     pixels = Image.open(io.BytesIO(item.thumbnail)).tobytes()
     assert pixels == run.images[0].image.permute(1, 2, 0).numpy().tobytes()
-    assert dict(item.scores)["multiplicity of the nearest training image"] == 60
+    assert dict(item.scores)["times in training"] == 60
     other = run_item(run, 1)
     assert (other.kind, other.cause) == ("no copy found", "not identifiable")
 
@@ -84,10 +84,11 @@ def test_causes_and_shares_are_said_in_plain_words() -> None:
     assert cause_words("not identifiable") == "not identifiable" and cause_words("") == ""
     # A share is one of the figures that `run_item` names.
     names = [name for name, _ in run_item(drawn_run(), 0).scores]
-    assert [name for name in names if score_words(name, 0.5) == "50%"] == ["copy rate"]
-    assert score_words("multiplicity of the nearest training image", 33.0) == "33"
-    # The names of older queues.
-    assert score_words("share of images copied", 0.5) == "50%"
+    assert [name for name in names if score_words(name, 0.5) == "50%"] == [
+        "share of images copied"
+    ]
+    assert score_words("times in training", 33.0) == "33"
+    assert score_label("share of images copied") == "Copy rate"
     assert score_label("times in training") == "Multiplicity of the nearest training image"
 
 
