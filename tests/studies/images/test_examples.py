@@ -99,6 +99,6 @@ def test_every_kind_of_both_worlds_is_described_and_has_a_look_of_its_own(number
     assert ordered[0] == "duplicate" and set(ordered) == kinds
     names = [about_kind(kind)[0] for kind in ordered]
     assert len(set(names)) == 5 and all(about_kind(kind)[1] for kind in ordered)
-    looks = theme.looks(ordered)
-    assert len({looks[kind].color for kind in ordered}) == 5
-    assert len({looks[kind].symbol for kind in ordered}) == 5
+    styles = theme.styles(ordered)
+    assert len({styles[kind].color for kind in ordered}) == 5
+    assert len({styles[kind].symbol for kind in ordered}) == 5
