@@ -68,8 +68,8 @@ def test_the_page_opens_on_the_finished_circle_with_the_figures_of_its_record(
         "Fit": "good",
     }
     points = 100 * (last.fraction_memorized - circle.chance_memorized)
-    # 95 % of 500 samples: within four points of chance.
-    beside = f"{points:.0f} points above chance" if points > 4.4 else "within chance"
+    # 95 % of 500 samples: within four points of fresh data.
+    beside = f"{points:.0f} points above fresh data" if points > 4.4 else "no more than fresh data"
     assert f"{beside}, {percent(circle.chance_memorized)}" in [m.delta for m in app.metric]
     drawn = conclusion(circle, last)
     page = " ".join(element.value for element in app.get("html"))

@@ -129,7 +129,7 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
         layout.metric(
             "Copy rate of samples",
             words.percent(snapshot.fraction_memorized),
-            _beside_chance(run, snapshot),
+            _beside_fresh_data(run, snapshot),
             words.COPY_RATE,
         )
         layout.metric(
@@ -166,15 +166,15 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
     st.caption(f"Verdicts on {many:,} generated samples: {' · '.join(verdicts)}.")
 
 
-def _beside_chance(run: ManifoldRun, snapshot: Snapshot) -> str:
-    """Return how many points the copy rate lies over chance, if by more than its interval."""
-    many, chance = len(snapshot.distance_ratio), run.chance_memorized
+def _beside_fresh_data(run: ManifoldRun, snapshot: Snapshot) -> str:
+    """Return how far the copy rate lies above that of fresh data, if beyond its interval."""
+    many, fresh = len(snapshot.distance_ratio), run.chance_memorized
     rate = rate_interval(round(snapshot.fraction_memorized * many), many)
-    if rate.low <= chance <= rate.high:
-        return f"within chance, {words.percent(chance)}"
-    points = 100 * (rate.value - chance)
+    if rate.low <= fresh <= rate.high:
+        return f"no more than fresh data, {words.percent(fresh)}"
+    points = 100 * (rate.value - fresh)
     where = "above" if points > 0 else "below"
-    return f"{abs(points):.0f} points {where} chance, {words.percent(chance)}"
+    return f"{abs(points):.0f} points {where} fresh data, {words.percent(fresh)}"
 
 
 def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:
