@@ -66,7 +66,7 @@ def _of_copies(run: ImageRun, copies: list[ImageResult]) -> Conclusion:
     else:
         of = "training images"
     if of == "training images" and len(ids) == 1 and evidence:
-        held = max(copy.copies for copy in evidence)
+        held = max(copy.multiplicity for copy in evidence)
         times = f", which stands in the training set {held:,} times" if held > 1 else ""
         of = f"training image {evidence[0].nearest:,}{times}"
     rate = rate_interval(count, many)
