@@ -116,10 +116,15 @@ def linearize(
 
 def linearize_for(model: ScoreModel, points: ScaledPoints, rows: int) -> Linearization:
     """Linearize at checked points with as many copies as make `rows` products fast."""
-    most = max(1, min(rows, _IN_FLIGHT // points.x.numel()))
+    most = min(rows, rows_at_once(points.x.numel()))
     # As many passes as with the most copies, but with few rows of padding in the last one.
     copies = math.ceil(rows / math.ceil(rows / most))
     return linearize(model, points.x, points.t, points.cond, copies)
+
+
+def rows_at_once(numbers: int) -> int:
+    """Return how many rows of so many numbers make one pass fast."""
+    return max(1, _IN_FLIGHT // numbers)
 
 
 def jacobian(model: ScoreModel, points: ScaledPoints) -> tuple[Tensor, Linearization]:

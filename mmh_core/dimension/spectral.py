@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,9 +20,6 @@ from mmh_core.dimension.lanczos import Effort, spectral_measure
 from mmh_core.dimension.probes import Randomness, rademacher
 from mmh_core.dimension.scaled_points import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
-
-if TYPE_CHECKING:
-    pass
 
 SOFT_EFFORT = Effort(probes=8, steps=5)
 LHSD_EFFORT = Effort(probes=8, steps=10)
@@ -192,7 +188,11 @@ class ProbeValues:
         lid = control.counts.mean(1) + change
         apart = (self.products - control.products[:, :few]).square().sum(2).mean(1)
         variance = 2 * (self.squares.mean(1) - lid.square() / dim).clamp(min=0) / many
-        variance += 2 * (apart - change.square() / dim).clamp(min=0) * (1 / few - 1 / many)
+        # The square of a noisy difference is above its own by a K-th of this very variance.
+        difference = (
+            2 * (apart - change.square() / dim).clamp(min=0) / max(0.5, 1 - 2 / (few * dim))
+        )
+        variance += difference * (1 / few - 1 / many)
         return LidEstimate(lid, variance.sqrt(), self.nfe, draws=few)
 
 
@@ -219,7 +219,22 @@ def soft_spectral_probes(
 
     All share one forward pass. Whoever stops listening spares the rest.
     """
-    return _probes(model, scaled_points(model, x, log_delta, cond), soft_step, effort, generator)
+    points = scaled_points(model, x, log_delta, cond)
+    signs = rademacher(points.x, effort.probes, generator)
+    return _probes(model, points, soft_step, signs, effort.steps)
+
+
+def soft_spectral_values(
+    model: ScoreModel,
+    x: Tensor,
+    log_delta: Tensor | float,
+    *,
+    cond: Tensor | None = None,
+    signs: Tensor,
+    steps: int = SOFT_EFFORT.steps,
+) -> Iterator[ProbeValues]:
+    """Yield the values of these probes, `signs` (B, K, *shape), as `soft_spectral_probes` does."""
+    return _probes(model, scaled_points(model, x, log_delta, cond), soft_step, signs, steps)
 
 
 def _exact(full: Spectrum, counted: Tensor) -> LidEstimate:
@@ -235,7 +250,8 @@ def _quadrature(
     generator: Randomness,
 ) -> LidEstimate:
     """Estimate `tr f(P)`: the mean of `v' f(P) v` over Rademacher probes."""
-    parts = list(_probes(model, points, f, effort, generator))
+    signs = rademacher(points.x, effort.probes, generator)
+    parts = list(_probes(model, points, f, signs, effort.steps))
     return joined_probes(parts).estimate(model.ambient_dim)
 
 
@@ -243,19 +259,18 @@ def _probes(
     model: ScoreModel,
     points: ScaledPoints,
     f: Callable[[Tensor], Tensor],
-    effort: Effort,
-    generator: Randomness,
+    signs: Tensor,
+    steps: int,
 ) -> Iterator[ProbeValues]:
-    at = linearize_for(model, points, effort.probes)
-    signs = rademacher(points.x, effort.probes, generator).flatten(2)
-    steps = min(effort.steps, model.ambient_dim)
+    at = linearize_for(model, points, signs.shape[1])
+    steps = min(steps, model.ambient_dim)
 
     def pullbacks(v: Tensor) -> Tensor:
         return at.pullbacks(v.reshape(*v.shape[:2], *model.shape)).flatten(2)
 
     # The forward pass is counted once, with the first probes.
     spent = 0.0
-    for part in torch.split(signs, at.copies, dim=1):
+    for part in torch.split(signs.flatten(2), at.copies, dim=1):
         measure = spectral_measure(pullbacks, part, steps)
         cost = at.nfe(part.shape[1], steps) - spent
         spent = float(at.copies)

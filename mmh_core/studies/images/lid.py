@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
+from mmh_core.dimension.probes import rademacher
 from mmh_core.mitigations.interface import result_of
 from mmh_core.records import LidEstimate
 from mmh_core.studies.images.lid_passes import (
     FIRST,
-    UNPROMPTED,
+    Settled,
     check_limit,
+    clear_of,
     deciding_passes,
     estimator_pass,
-    probe_passes,
     reporting,
+    sign_passes,
 )
 from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.image_lid import ImageLid
@@ -39,17 +41,10 @@ _NUMBERS = 8 * 256
 
 #: The generators of some images' probes, made anew at each call.
 Generators = Callable[[], list[torch.Generator]]
+#: Whether an estimate of few probes settles the verdict on an image.
+SettledImage = Callable[[ImageResult, LidEstimate], bool]
 #: Passes of the network that return each image's LID with the prompt and without it.
 Pairs = Generator[None, None, list[tuple[LidEstimate, LidEstimate]]]
-
-
-def deciding_lids(reference: ReferencePrompts | None) -> tuple[float, ...]:
-    """Return the LIDs at which a verdict turns, none without reference prompts.
-
-    That below which an image is suspicious, and that above which the model generates no such
-    images.
-    """
-    return () if reference is None else (reference.lid_threshold(), reference.highest_lid())
 
 
 def scale_for(training_set: TrainingSet | None, reference: ReferencePrompts | None) -> float:
@@ -77,15 +72,14 @@ def estimate_lids(
     *,
     estimator: str = DEFAULT_ESTIMATOR,
     negative: str = "",
-    levels: Sequence[float] = (),
+    settled: SettledImage | None = None,
 ) -> Iterator[list[ImageLid]]:
     """Estimate LID with the prompt and without it (or with the negative one), by one estimator.
 
     Yields all estimates so far; between two yields is one pass of the network and its products.
     Both estimates of an image share their probes, so that their difference has less noise. By the
-    default estimator `levels` are the LIDs at which a verdict turns: images that are clearly off
-    them get fewer probes, but for copies, whose cause hangs on the LID wherever it stands; and
-    without the prompt only the difference is estimated, by few probes.
+    default estimator images whose verdict is `settled` by a first look get fewer probes, and
+    without the prompt only the difference is estimated, by one probe.
     Errors: MMHError where D is beyond the estimator's limit.
     """
     done: list[ImageLid] = []
@@ -96,8 +90,8 @@ def estimate_lids(
         both = cond, without.expand(len(cond), -1, -1)
         own = partial(_generators, model, images[part], estimator)
         if estimator == DEFAULT_ESTIMATOR:
-            copies = [_is_called_a_copy(image) for image in images[part]]
-            passes = _probed_pairs(model, latents, both, log_delta, own, levels, copies)
+            sure = _settled_rows(images[part], settled)
+            passes = _probed_pairs(model, latents, both, log_delta, own(), sure)
         else:
             passes = _pairs(model, latents, both, log_delta, estimator, own)
         pairs = yield from reporting(passes, list(done))
@@ -110,23 +104,25 @@ def _probed_pairs(
     latents: Tensor,
     both: tuple[Tensor, Tensor],
     log_delta: float,
-    own: Generators,
-    levels: Sequence[float],
-    copies: Sequence[bool],
+    own: Sequence[torch.Generator],
+    settled: Settled | None,
 ) -> Pairs:
     """Return each image's LID with the prompt and without it by the default estimator."""
-    (cond, without), dim = both, latents[0].numel()
-    values = yield from deciding_passes(
-        model, latents, cond, log_delta, own(), levels, certain=copies
-    )
-    if torch.equal(cond, without):
-        # Without a prompt both are one and the same.
-        return [(one.estimate(dim), one.estimate(dim)) for one in values]
-    few = yield from probe_passes(model, latents, without, log_delta, own(), UNPROMPTED)
+    dim = latents[0].numel()
+    # Without a prompt both are one and the same.
+    branches = both[:1] if torch.equal(*both) else both
+    values = yield from deciding_passes(model, latents, branches, log_delta, own, settled)
+    if len(branches) == 1:
+        return [(one.estimate(dim), one.estimate(dim)) for one in values[0]]
     return [
         (prompted.estimate(dim), unprompted.estimate_beside(prompted, dim))
-        for prompted, unprompted in zip(values, few, strict=True)
+        for prompted, unprompted in zip(*values, strict=True)
     ]
+
+
+def _settled_rows(images: Sequence[ImageResult], settled: SettledImage | None) -> Settled | None:
+    """Return the same of the rows of a batch of images."""
+    return None if settled is None else lambda row, estimate: settled(images[row], estimate)
 
 
 def _pairs(
@@ -157,10 +153,10 @@ def estimate_curves(
         cond = _embeddings(model, [image.prompt for image in images[part]])
         columns: list[list[LidEstimate]] = []
         for scale in log_deltas.tolist():
-            own = _generators(model, images[part], DEFAULT_ESTIMATOR)
+            signs = rademacher(latents, FIRST, _generators(model, images[part], DEFAULT_ESTIMATOR))
             share = len(done) + len(columns) / len(log_deltas) * len(cond)
             values = yield from reporting(
-                probe_passes(model, latents, cond, scale, own, FIRST),
+                sign_passes(model, latents, cond, scale, signs),
                 (share / len(images), list(done)),
             )
             columns.append([one.estimate(latents[0].numel()) for one in values])
@@ -198,15 +194,18 @@ def estimate_lid(
     """Estimate the LID at latents (B, C, h, w) given embeddings `cond` (B, tokens, width).
 
     By the default estimator, as many images at a time as fit into memory. `images` uint8
-    (B, 3, H, W) are those of the latents, all of one `prompt`: probes are drawn from both, and
-    their number follows from `levels` as in `estimate_lids`.
+    (B, 3, H, W) are those of the latents, all of one `prompt`: probes are drawn from both. They
+    are fewer for an image whose first look is clear of all `levels`.
     """
     estimates = []
     for part in _chunks(list(latents)):
         count = len(latents[part])
         own = probe_generators(model, DEFAULT_ESTIMATOR, [prompt] * count, images[part])
-        passes = deciding_passes(model, latents[part], cond[part], log_delta, own, levels)
-        estimates += [one.estimate(latents[0].numel()) for one in result_of(passes)]
+        passes = deciding_passes(
+            model, latents[part], [cond[part]], log_delta, own, clear_of(levels)
+        )
+        [prompted] = result_of(passes)
+        estimates += [one.estimate(latents[0].numel()) for one in prompted]
     counts = [estimate.draws for estimate in estimates if estimate.draws is not None]
     return LidEstimate(
         torch.cat([estimate.lid for estimate in estimates]).cpu(),
@@ -214,10 +213,6 @@ def estimate_lid(
         sum(estimate.nfe for estimate in estimates) / len(estimates),
         draws=min(counts),
     )
-
-
-def _is_called_a_copy(image: ImageResult) -> bool:
-    return image.copy is not None and image.copy.kind in ("exact", "template", "likely")
 
 
 def _image_lid(

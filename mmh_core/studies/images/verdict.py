@@ -11,7 +11,7 @@ import math
 from typing import Literal, get_args
 
 from mmh_core.counting import plural
-from mmh_core.memorization.cause import Cause, ModelLids
+from mmh_core.memorization.cause import Cause, ModelLids, TrainingNeighborhood
 from mmh_core.memorization.cause_calibration import judged_cause
 from mmh_core.memorization.hypothesis import shown_lid, whole_percent
 from mmh_core.memorization.verdict import COPY_VERDICTS
@@ -158,14 +158,24 @@ def cause_in(
     """
     if training_set is None or copy is None or verdict not in COPY_VERDICTS:
         return None
-    row = training_set.row(copy.nearest)
-    if row is None:
+    around = neighborhood_of(training_set, copy)
+    if around is None:
         return None
     value, ends = math.nan, (math.nan, math.nan)
     if lid is not None:
         value, ends = lid.conditional, lid.interval
     model = ModelLids(Interval(value, *ends), usual_lid(reference))
-    return judged_cause(model, training_neighborhood(training_set, row), training_set.cause)
+    return judged_cause(model, around, training_set.cause)
+
+
+def neighborhood_of(
+    training_set: TrainingSet | None, copy: ImageCopyEvidence
+) -> TrainingNeighborhood | None:
+    """Return the training set around the image that was copied, None where that is unknown."""
+    row = None if training_set is None else training_set.row(copy.nearest)
+    if training_set is None or row is None:
+        return None
+    return training_neighborhood(training_set, row)
 
 
 def _unread(cut: str) -> str:

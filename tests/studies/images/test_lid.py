@@ -20,8 +20,8 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.audit import audit_study
-from mmh_core.studies.images.lid import LOG_DELTAS, deciding_lids, estimate_lid, estimate_lids
-from mmh_core.studies.images.lid_passes import FIRST, PROBES, UNPROMPTED
+from mmh_core.studies.images.lid import LOG_DELTAS, estimate_lid, estimate_lids
+from mmh_core.studies.images.lid_passes import FIRST, PROBES, UNPROMPTED, clear_of
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
 from mmh_core.subject.calibration import Calibration
@@ -177,7 +177,7 @@ def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) 
         LOG_DELTA,
         prompt="the cat",
         images=found.image[None],
-        levels=deciding_lids(normal),
+        levels=[normal.lid_threshold(), normal.highest_lid()],
     )
     assert found.lid.conditional == pytest.approx(float(again.lid[0]), abs=SAME)
     assert found.lid.percentile == 0.5
@@ -213,7 +213,7 @@ def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
     run = last(config, model)
     values = [one.lid.conditional for one in run.images if one.lid is not None]
     assert [one.lid and one.lid.draws for one in run.images] == [PROBES] * 3
-    *_, few = estimate_lids(model, run.images, LOG_DELTA, levels=[1e3])
+    *_, few = estimate_lids(model, run.images, LOG_DELTA, settled=clear_of([1e3]))
     near = few[0].conditional
     cases = [
         ([-1e3], FIRST),
@@ -224,7 +224,7 @@ def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
         ([], PROBES),
     ]
     for levels, draws in cases:
-        *_, found = estimate_lids(model, run.images, LOG_DELTA, levels=levels)
+        *_, found = estimate_lids(model, run.images, LOG_DELTA, settled=clear_of(levels))
         assert (found[0].draws, found[0].unconditional_draws) == (draws, UNPROMPTED)
         for one, value in zip(found, values, strict=True):
             low, high = one.interval
@@ -313,7 +313,7 @@ def test_whatever_fails_in_lid_the_images_are_kept_and_it_is_said(
         assert one.copy is not None and one.verdict != "not read yet"
     assert run.missing and "images are kept" in run.missing[0]
     assert (str(failure).rstrip(".") or "MemoryError") in run.missing[0]
-    if after < 2:
+    if not after:
         assert run.images[0].lid is None or math.isnan(run.images[0].lid.conditional)
         assert "LID could not be estimated" in run.images[0].reason
 
