@@ -21,6 +21,7 @@ from mmh_core.subject.devices import device_of
 if TYPE_CHECKING:
     from mmh_core.pocket.furnish import LayoutSteps
     from mmh_core.pocket.second.inspection import Inspection
+    from mmh_core.studies.detection.network_causes import CauseCounts
     from mmh_core.studies.images.run import ImageConfig
     from mmh_core.studies.mitigation.run import MitigationConfig
 
@@ -62,10 +63,12 @@ def run_second(
     chosen: list[str],
     restart: bool = False,
     placed: LayoutSteps = umap_layout_steps,
+    causes: CauseCounts | None = None,
 ) -> None:
     """Run the chosen stages: the model's folder first, then all that is made of it.
 
-    `placed` makes the map of the training images.
+    `placed` makes the map of the training images, `causes` says how much is measured of those:
+    trials of the machinery use less than usual.
     Errors: MMHError for a build that is not finished.
     """
     from mmh_core.pocket.assets import world_number
@@ -90,16 +93,18 @@ def run_second(
             f"{at.folder} holds the first world: run the stage {FOLDER} first, which replaces it."
         )
     if rest:
-        run_stages(at, rest, restart, second_stages(inspection))
+        run_stages(at, rest, restart, second_stages(inspection, causes))
 
 
-def second_stages(inspection: Inspection) -> dict[str, Callable[[Furnishing], None]]:
+def second_stages(
+    inspection: Inspection, causes: CauseCounts | None = None
+) -> dict[str, Callable[[Furnishing], None]]:
     """Return the stages behind the folder: the first world's, some of them in other ways."""
     return {
         **STAGES,
         "calibration": lambda at: _calibration(at, inspection),
-        "cause": lambda at: _cause(at, inspection),
-        "figures": lambda at: _figures(at, inspection),
+        "cause": lambda at: _cause(at, inspection, causes),
+        "figures": lambda at: _figures(at, inspection, causes),
         "images": _images,
         "mitigation": _mitigation,
     }
@@ -121,12 +126,12 @@ def _calibration(at: Furnishing, inspection: Inspection) -> None:
     )
 
 
-def _cause(at: Furnishing, inspection: Inspection) -> None:
+def _cause(at: Furnishing, inspection: Inspection, counts: CauseCounts | None) -> None:
     """Keep the calibration of the cause, over all networks that are finished."""
     from mmh_core.studies.detection.network_causes import NetworkCauses
     from mmh_core.subject.calibration import empty_calibration
 
-    causes = NetworkCauses(inspection)
+    causes = NetworkCauses(inspection, counts)
     for measurement in causes.measurements():
         for done, of in measurement.run():
             typer.echo(f"{measurement.words}: {done} of {of}", err=True)
@@ -136,7 +141,7 @@ def _cause(at: Furnishing, inspection: Inspection) -> None:
     at.keep(replace(empty_calibration(at.model), cause=causes.calibration()))
 
 
-def _figures(at: Furnishing, inspection: Inspection) -> None:
+def _figures(at: Furnishing, inspection: Inspection, causes: CauseCounts | None) -> None:
     """Write the figures of the check into the card; what is measured is not measured again."""
     from mmh_core.cli.tables import check_table, plain
     from mmh_core.pocket.furnish import add_to_card
@@ -149,7 +154,7 @@ def _figures(at: Furnishing, inspection: Inspection) -> None:
         shop.work,
         device=device_of(at.device),
         counts=inspection.counts,
-        cause=NetworkCauses,
+        cause=lambda measured: NetworkCauses(measured, causes),
     )
     figures = run_steps(steps)
     add_to_card(at.folder, {"figures": plain(figures.rows)})
