@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
-from mmh_core.retrieval.embedders import Embedder, embed_all
+from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index, search
+from mmh_core.retrieval.training_images import training_images
+from mmh_core.subject.training_set import TrainingSet
 
 Alteration = Callable[[Tensor], Tensor]
 
@@ -67,6 +69,14 @@ def labels(count: int) -> pd.DataFrame:
     return pd.DataFrame(
         {"id": rows, "caption": [f"c{i}" for i in rows], "file": [f"{i}.png" for i in rows]}
     )
+
+
+def training_set_of(images: Tensor, embedder: Embedder | None = None) -> TrainingSet:
+    """Return images (N, 3, H, W) uint8 as a training set, described by pixels unless said."""
+    embedder = embedder or PixelEmbedder()
+    index = build_index(embed_all(embedder, images), labels(len(images)), embedder)
+    training = training_images(images, index)
+    return TrainingSet("drawings", index, embedder, lambda row: images[row], training, THRESHOLDS)
 
 
 def mirrored(images: Tensor) -> Tensor:

@@ -16,9 +16,6 @@ from mmh_core.mitigations.rewording_service import Endpoint
 from mmh_core.mitigations.wording import Word
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
-from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.mitigation.run import (
@@ -33,11 +30,10 @@ from mmh_core.studies.mitigation.token_attribution import (
     without_word,
     word_at,
 )
-from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, comparison, token_run
-from tests.retrieval.drawings import THRESHOLDS, drawings, labels, of_all_colors
+from tests.retrieval.drawings import drawings, of_all_colors, training_set_of
 from tests.text_to_image.conftest import ModelOf, folder_of, model_of
 from tests.training_mitigation_runs import training_mitigation_run
 from tests.views.pages import finished, metrics, opened, pages_html, said, sound
@@ -80,15 +76,8 @@ def app(
 def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     """Let the shipped model be a tiny random one with a training set of drawings."""
     model = replace(model_of("tiny"), steps=3, guidance=2.0)
-    images, embedder = of_all_colors(drawings(60, size=32)), PixelEmbedder()
-    index = build_index(embed_all(embedder, images), labels(60), embedder)
-    known = TrainingSet(
-        "drawings",
-        index,
-        embedder,
-        lambda row: images[row],
-        training_images(images, index),
-        THRESHOLDS,
+    known = replace(
+        training_set_of(of_all_colors(drawings(60, size=32))),
         log_delta=-0.5,
         alignment=lambda shown, texts: shown.mean((1, 2, 3))[:, None].expand(-1, len(texts)),
     )

@@ -16,9 +16,7 @@ from torch import Tensor
 from mmh_core.dimension import jacobian
 from mmh_core.records import MMHError
 from mmh_core.report.image_files import about_of, png_bytes
-from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
-from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_images
+from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.studies.images.audit import audit_study
 from mmh_core.studies.images.lid import LOG_DELTAS, estimate_lid, estimate_lids
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, UNPROMPTED, clear_of
@@ -30,7 +28,7 @@ from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.requests import Sampling
-from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.retrieval.drawings import drawings, training_set_of
 from tests.text_to_image.conftest import ModelOf
 
 CONFIG = ImageConfig("tiny", ("the cat",), (3,), Sampling(4, 2.0, 32, 32), curve=False, frames=0)
@@ -47,11 +45,7 @@ def model(model_of: ModelOf) -> TextToImage:
 
 @pytest.fixture(scope="module")
 def training_set() -> TrainingSet:
-    images = drawings(60, size=32)
-    embedder = PixelEmbedder(8)
-    index = build_index(embed_all(embedder, images), labels(60), embedder)
-    training = training_images(images, index)
-    return TrainingSet("drawings", index, embedder, lambda row: images[row], training, THRESHOLDS)
+    return training_set_of(drawings(60, size=32), PixelEmbedder(8))
 
 
 def last(

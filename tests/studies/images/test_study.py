@@ -17,7 +17,7 @@ from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR
 from mmh_core.dimension.lanczos import Effort
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import MMHError
-from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.detection.reference_prompts import reference_study
@@ -48,7 +48,7 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_uint8
 from mmh_core.text_to_image.requests import Sampling
 from mmh_core.text_to_image.unread_text import cut_off
-from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.retrieval.drawings import drawings, labels, training_set_of
 from tests.text_to_image.conftest import ModelOf
 
 PROMPT = "the cat"
@@ -68,18 +68,7 @@ def planted(model: TextToImage) -> TrainingSet:
     """Return a training set of 60 drawings whose number 7 is what seed 3 draws."""
     images = drawings(60, size=32)
     images[7] = pixels(generate_images(model, CONFIG.request(PROMPT)))[0]
-    embedder = PixelEmbedder()
-    index = build_index(embed_all(embedder, images), labels(60), embedder)
-    return TrainingSet(
-        "drawings",
-        index,
-        embedder,
-        lambda row: images[row],
-        training_images(images, index),
-        THRESHOLDS,
-        {PROMPT: TRUTH}.get,
-        LOG_DELTA,
-    )
+    return replace(training_set_of(images), truth={PROMPT: TRUTH}.get, log_delta=LOG_DELTA)
 
 
 @pytest.fixture(scope="module")
@@ -455,9 +444,7 @@ def test_a_file_of_another_shape_is_found_whole(model: TextToImage) -> None:
         drawings(30, seed=8, size=48).float(), size=(40, 96), mode="bicubic", antialias=True
     )
     images = wide.round().clamp(0, 255).to(torch.uint8)
-    embedder = PixelEmbedder()
-    index = build_index(embed_all(embedder, images), labels(30), embedder)
-    known = TrainingSet("wide", index, embedder, lambda row: images[row])
+    known = replace(training_set_of(images), training=None, thresholds=None)
     for number in (0, 17):
         file = io.BytesIO()
         Image.fromarray(images[number].permute(1, 2, 0).numpy()).save(file, "PNG")

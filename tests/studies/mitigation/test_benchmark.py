@@ -15,9 +15,6 @@ from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
 from mmh_core.mitigations.attribution import Attribution
 from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.records import LabelledPrompt, MMHError
-from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
-from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_images
 from mmh_core.statistics.intervals import Interval
 from mmh_core.store.archive import save_record
 from mmh_core.studies.images.run import default_config
@@ -64,7 +61,7 @@ from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
-from tests.retrieval.drawings import THRESHOLDS, drawings, labels, of_all_colors
+from tests.retrieval.drawings import THRESHOLDS, drawings, of_all_colors, training_set_of
 from tests.text_to_image.conftest import ModelOf
 
 NONE = Treatment("none", 0.0)
@@ -88,22 +85,14 @@ def planted(model: TextToImage) -> TrainingSet:
     request = replace(default_config(model, "tiny", CAT.text), seeds=seeds).request(CAT.text)
     for row, image in zip(range(7, 15), generate_images(model, request), strict=True):
         images[row] = (image * 255).round().to(torch.uint8)
-    embedder = PixelEmbedder()
-    index = build_index(embed_all(embedder, images), labels(60), embedder)
 
     def alignment(shown: Tensor, texts: Sequence[str]) -> Tensor:
         return shown.mean((1, 2, 3))[:, None].expand(-1, len(texts))
 
-    return TrainingSet(
-        "drawings",
-        index,
-        embedder,
-        lambda row: images[row],
-        training_images(images, index),
-        # Other images of a random network look much alike: only the same one is a copy.
-        replace(THRESHOLDS, descriptor=0.99999, calibrated_l2=1e-3, template_family=60),
-        log_delta=-0.5,
-        alignment=alignment,
+    # Other images of a random network look much alike: only the same one is a copy.
+    thresholds = replace(THRESHOLDS, descriptor=0.99999, calibrated_l2=1e-3, template_family=60)
+    return replace(
+        training_set_of(images), thresholds=thresholds, log_delta=-0.5, alignment=alignment
     )
 
 

@@ -21,9 +21,6 @@ from mmh_core.mitigations.interface import (
 )
 from mmh_core.mitigations.lid_loss import reference_lids
 from mmh_core.records import MMHError
-from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
-from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.study import image_study
@@ -50,7 +47,7 @@ from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling
-from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.retrieval.drawings import THRESHOLDS, drawings, training_set_of
 from tests.text_to_image.conftest import ModelOf
 
 PROMPT = "the cat"
@@ -71,22 +68,11 @@ def planted(model: TextToImage) -> TrainingSet:
     images = drawings(60, size=32)
     request = CONFIG.request(PROMPT)
     images[7] = (generate_images(model, request)[0] * 255).round().to(torch.uint8)
-    embedder = PixelEmbedder()
-    index = build_index(embed_all(embedder, images), labels(60), embedder)
 
     def alignment(shown: Tensor, texts: Sequence[str]) -> Tensor:
         return shown.mean((1, 2, 3))[:, None] * torch.tensor([len(text) for text in texts])
 
-    return TrainingSet(
-        "drawings",
-        index,
-        embedder,
-        lambda row: images[row],
-        training_images(images, index),
-        THRESHOLDS,
-        log_delta=-0.5,
-        alignment=alignment,
-    )
+    return replace(training_set_of(images), log_delta=-0.5, alignment=alignment)
 
 
 @pytest.fixture(scope="module")
