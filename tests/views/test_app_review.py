@@ -194,7 +194,7 @@ def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
     everywhere = " ".join(m.value for m in (*app.markdown, *app.caption, *app.warning))
     assert "http://example.org" not in everywhere
     sound(app.toggle(key="rv_all").set_value(True).run())
-    titles = [m.value for m in app.markdown]
+    titles = [m.value for m in (*app.markdown, *app.subheader)]
     # The comparison stands once, among everything else that the images page shows.
     assert sum("Comparison with a training image" in one for one in titles) == 1
     assert any("nearest training images" in one for one in titles)
