@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: Endings after which the plural has "es".
 _HISSING = ("s", "x", "z", "ch", "sh")
+#: What ends in a hard ch, which takes "s" alone.
+_HARD = ("epoch",)
 
 
 def plural(count: int, noun: str, many: str = "") -> str:
@@ -18,7 +20,8 @@ def plural_noun(noun: str) -> str:
     """Return the regular plural of a noun whose last word is the one that changes."""
     if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou"):
         return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(_HISSING) else f"{noun}s"
+    hissing = noun.endswith(_HISSING) and not noun.endswith(_HARD)
+    return f"{noun}es" if hissing else f"{noun}s"
 
 
 def agreeing(count: int, one: str, many: str) -> str:

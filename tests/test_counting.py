@@ -21,6 +21,7 @@ from mmh_core.counting import agreeing, plural
         ("near-duplicate", "1 near-duplicate", "1,204 near-duplicates"),
         ("day", "1 day", "1,204 days"),
         ("batch", "1 batch", "1,204 batches"),
+        ("epoch", "1 epoch", "1,204 epochs"),
         ("index", "1 index", "1,204 indexes"),
     ],
 )
