@@ -114,7 +114,7 @@ def group(training_set: TrainingSet, name: str, narrow: bool, rows: np.ndarray) 
     """Return how many of some rows are told as they are."""
     narrows = [training_neighborhood(training_set, int(row)).narrow for row in rows]
     right = sum(one == narrow for one in narrows)
-    return Group(name, narrow, len(narrows), share_interval(right, len(narrows), "wilson"))
+    return Group(name, narrow, len(narrows), share_interval(right, len(narrows)))
 
 
 def searched(images: Tensor, copies: np.ndarray) -> TrainingSet:

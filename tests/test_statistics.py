@@ -169,12 +169,12 @@ def test_correlations_over_groups_use_students_t_of_their_number() -> None:
 
 
 def test_balanced_accuracies_put_two_shares_together() -> None:
-    """Equal the half of the root of the squared distances to Wilson's ends."""
+    """Equal the half of the root of the squared distances to the ends of the shares."""
     true = torch.arange(24) < 12
     called = true.clone()
     called[:3] = False
     found = mean_recall(called == true, true.tolist())
-    shares = share_interval(9, 12, "wilson"), share_interval(12, 12, "wilson")
+    shares = share_interval(9, 12), share_interval(12, 12)
     assert found.value == pytest.approx(float(balanced_accuracy(called, true))) == 0.875
     low = math.hypot(*(one.value - one.low for one in shares)) / 2
     assert found.low == pytest.approx(0.875 - low) and found.high <= 1
@@ -235,15 +235,6 @@ def test_exact_intervals_are_those_of_clopper_and_pearson(
     found = share_interval(count, among)
     assert found.value == count / among
     assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
-
-
-@pytest.mark.parametrize(("count", "among"), [(90, 100), (0, 7), (7, 7), (1, 3), (499, 1000)])
-def test_wilsons_intervals_are_his_formula(count: int, among: int) -> None:
-    z, n, p = 1.959963984540054, among, count / among
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    found = share_interval(count, among, "wilson")
-    assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-12)
 
 
 def test_a_share_of_nothing_is_unknown_and_a_share_beyond_all_is_refused() -> None:

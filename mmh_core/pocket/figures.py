@@ -20,9 +20,9 @@ from mmh_core.pocket.furnish import ShippedData
 from mmh_core.pocket.trials import MEMORIZED, Trials, generate_trials, lid_at, trial_lids
 from mmh_core.pocket.world import prompts
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
-from mmh_core.statistics.agreement import rank_correlation
-from mmh_core.statistics.areas import area_under_curve
-from mmh_core.statistics.intervals import percentile_interval, share_interval
+from mmh_core.statistics.agreement import correlation_interval, rank_correlation
+from mmh_core.statistics.areas import clustered_area_interval
+from mmh_core.statistics.intervals import median_interval, share_interval
 from mmh_core.text_to_image.model import TextToImage
 
 #: Seed of the check; calibration uses others, and no image was looked at before.
@@ -68,11 +68,11 @@ class Check:
 def share(
     figure: str, hits: np.ndarray, bar: float, bound: Literal["least", "most", "none"]
 ) -> Row:
-    """Return a share of hits with Wilson's 95 % interval.
+    """Return a share of hits with Clopper and Pearson's 95 % interval.
 
     Caveat: images of one caption are not independent, so the true interval is wider.
     """
-    interval = share_interval(int(hits.sum()), len(hits), "wilson")
+    interval = share_interval(int(hits.sum()), len(hits))
     return Row(figure, interval.value, interval.low, interval.high, bar, bound, len(hits))
 
 
@@ -166,24 +166,13 @@ def generated_lid_rows(
     of = kept.table.kind.to_numpy()
     memorized = torch.from_numpy(np.isin(of, MEMORIZED))
 
-    def area(rows: Tensor) -> float:
-        positive = memorized[rows]
-        return float(area_under_curve(-lid[rows][positive], -lid[rows][~positive]))
-
-    rng = np.random.default_rng(0)
-    resampled = []
-    captions = kept.table.caption.to_numpy()
-    names = np.unique(captions)
-    rows_of = {name: np.flatnonzero(captions == name) for name in names}
-    for _ in range(500):
-        # Whole captions are drawn, since images of one caption are alike.
-        rows = np.concatenate([rows_of[name] for name in rng.choice(names, len(names))])
-        resampled.append(area(torch.from_numpy(rows)))
+    captions = torch.from_numpy(np.unique(kept.table.caption, return_inverse=True)[1])
+    # Whole captions are the cases, since images of one caption are alike.
+    area = clustered_area_interval(-lid, memorized, captions)
     figures = [
         Row(
             "conditional LID, memorized against varied and open captions, AUC",
-            area(torch.arange(len(lid))),
-            *percentile_interval(resampled),
+            *(area.value, area.low, area.high),
             0.95,
             "least",
             len(lid),
@@ -204,27 +193,22 @@ def generated_lid_rows(
 
 
 def _median(lid: Tensor) -> tuple[float, float, float, int]:
-    rng = np.random.default_rng(0)
-    values = lid.numpy()
-    medians = [np.median(rng.choice(values, len(values))) for _ in range(500)]
-    return (float(np.median(values)), *percentile_interval(medians), len(values))
+    middle = median_interval(lid)
+    return middle.value, middle.low, middle.high, len(lid)
 
 
 def held_out_lid_row(model: TextToImage, shipped: ShippedData, chosen: ImageCalibration) -> Row:
-    """Rank held-out images by LID and by their true LID; rows are resampled for the interval."""
+    """Rank held-out images by LID and by their true LID; the interval is over images."""
     rows, true = held_out_sample(shipped.world, parity=1, count=_HELD_OUT)
     pixels, prompts = held_out_images(shipped.world, rows)
     latents, log_delta = encoded(model, pixels), chosen.lid_scale.log_delta
     lid = lid_at(model, latents, log_delta, prompts=prompts, images=pixels)
-    rng = np.random.default_rng(0)
-    resampled = []
-    for _ in range(500):
-        picked = rng.integers(len(lid), size=len(lid))
-        resampled.append(rank_correlation(lid[picked], true[picked]))
+    every = torch.arange(len(lid))
+    without = [rank_correlation(lid[every != one], true[every != one]) for one in every]
+    ends = correlation_interval(rank_correlation(lid, true), torch.tensor(without))
     return Row(
         "held-out images: rank correlation of LID with LID_*",
-        rank_correlation(lid, true),
-        *percentile_interval(resampled),
+        *(ends.value, ends.low, ends.high),
         0.7,
         "least",
         len(lid),

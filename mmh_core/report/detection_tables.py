@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mmh_core.counting import plural
 from mmh_core.report.figure_table import FigureTable
 from mmh_core.statistics.areas import area_interval, true_positive_rate
-from mmh_core.statistics.intervals import rate_interval
+from mmh_core.statistics.intervals import share_interval
 from mmh_core.studies.detection.benchmark_run import counts
 from mmh_core.studies.detection.figures import group_sides, plain_sides
 from mmh_core.studies.detection.findings import best_row
@@ -94,9 +94,8 @@ def roc_table(run: BenchmarkRun) -> FigureTable:
         "The detector with the largest area on all prompts"
         + (" and text alone, the baseline. " if run.text else "; text alone was not measured. ")
         + "Each rate is at the loosest threshold that lets at most so many of the group's "
-        "reference prompts pass, with exact 95 % intervals (Clopper and Pearson), one-sided "
-        "where all or none are detected. A group of one label stands against all prompts of the "
-        "other.",
+        "reference prompts pass, with exact 95 % intervals (Clopper and Pearson). A group of one "
+        "label stands against all prompts of the other.",
     )
 
 
@@ -111,7 +110,7 @@ def _curve(scores: Tensor, positive: Tensor, negative: Tensor) -> list[str]:
     ]
     return [
         area_interval(yes, no).words(),
-        *(rate_interval(count, len(yes)).words() for count in caught),
+        *(share_interval(count, len(yes)).words() for count in caught),
     ]
 
 
@@ -132,7 +131,7 @@ def rate_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> FigureTable:
         tuple(rows),
         "Thresholds are set beforehand, on reference prompts of the calibration half, to flag "
         "at most the share named; the rates are those of the test half, with exact 95 % "
-        "intervals (Clopper and Pearson), one-sided where the count is 0 or all.",
+        "intervals (Clopper and Pearson).",
     )
 
 

@@ -86,7 +86,7 @@ def reliability_table(cause: CauseRow | None) -> FigureTable:
     return FigureTable(
         ("confidence, mean", "share right", "answers"),
         tuple((f"{each.confidence:.3f}", each.right.words(), str(each.count)) for each in bins),
-        "Causes in groups of like confidence, with 95 % intervals (Wilson) of the share that is "
+        "Causes in groups of like confidence, with exact 95 % intervals of the share that is "
         "right. A calibrated confidence equals it; the expected calibration error is "
         f"{error:.3f}.",
     )

@@ -98,15 +98,15 @@ def balanced_accuracy(called: Tensor, true: Tensor) -> Tensor:
 def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
     """Return the balanced accuracy over any number of classes, with a 95 % interval.
 
-    `right` (N,) bool is whether an answer is that of its class in `truths`. Wilson's intervals of
-    the shares, put together by MOVER (Zou and Donner 2008, Stat. Med. 27): the distances to their
-    ends add up as squares. NaN without any case.
+    `right` (N,) bool is whether an answer is that of its class in `truths`. Exact intervals
+    of the shares, put together by MOVER (Zou and Donner 2008, Stat. Med. 27): the distances to
+    their ends add up as squares. NaN without any case.
     """
     groups = [
         right[torch.tensor([truth == group for truth in truths])]
         for group in dict.fromkeys(truths)
     ]
-    return _mean_of([share_interval(int(group.sum()), len(group), "wilson") for group in groups])
+    return _mean_of([share_interval(int(group.sum()), len(group)) for group in groups])
 
 
 def clustered_recall(
@@ -143,7 +143,7 @@ def _mean_of(parts: Sequence[Interval]) -> Interval:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Answers of like confidence: its mean, the share that was right (Wilson), and how many."""
+    """Answers of like confidence: its mean, the share that was right, and how many."""
 
     confidence: float
     right: Interval
@@ -167,9 +167,7 @@ def reliability(
         return (), math.nan
     parts = zip(values.tensor_split(bins), hits.tensor_split(bins), strict=True)
     made = tuple(
-        ReliabilityBin(
-            float(part.mean()), share_interval(int(hit.sum()), len(hit), "wilson"), len(hit)
-        )
+        ReliabilityBin(float(part.mean()), share_interval(int(hit.sum()), len(hit)), len(hit))
         for part, hit in parts
         if len(part)
     )

@@ -14,18 +14,15 @@ from mmh_core.pocket.calibration import captions_of, held_out_sample
 from mmh_core.pocket.cast import named_subjects
 from mmh_core.pocket.figures import Check, Row, share
 from mmh_core.pocket.trials import open_captions
+from mmh_core.statistics.intervals import share_interval
 
 POCKET = Path(__file__).parents[2] / "assets" / "pocket-sd"
 
 
-def test_a_share_has_wilsons_interval() -> None:
+def test_a_share_has_its_exact_interval() -> None:
     row = share("copies", np.arange(100) < 90, 0.9, "least")
-    z, n, p = 1.959964, 100, 0.9
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    assert (row.value, row.count) == (0.9, 100)
-    assert row.low == pytest.approx(middle - half, abs=1e-6)
-    assert row.high == pytest.approx(middle + half, abs=1e-6)
+    exact = share_interval(90, 100)
+    assert (row.value, row.low, row.high, row.count) == (0.9, exact.low, exact.high, 100)
 
 
 @pytest.mark.parametrize(

@@ -228,8 +228,8 @@ def _reliability(cause: CauseRow) -> None:
         return
     layout.heading(
         "Reliability of the confidence",
-        "Answers in groups of like confidence: the share that is right, with its 95 % interval "
-        "(Wilson). A calibrated confidence lies on the dashed line.",
+        "Answers in groups of like confidence: the share that is right, with its exact 95 % "
+        "interval. A calibrated confidence lies on the dashed line.",
     )
     layout.chart(plots.reliability(cause.confidence, cause.right), "bm_reliability")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.statistics.areas import area_interval, clustered_area_interval
-from mmh_core.statistics.intervals import Interval, rate_interval
+from mmh_core.statistics.intervals import Interval, share_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.subject.reference_scores import threshold_among
 
@@ -237,7 +237,7 @@ def _memorized(run: BenchmarkRun) -> Tensor:
 def _rate(scores: Tensor, threshold: float) -> Rate:
     """Return how many scores exceed a threshold; one that is no number does not."""
     count, among = int((scores > threshold).sum()), len(scores)
-    interval = rate_interval(count, among)
+    interval = share_interval(count, among)
     return Rate(count, among, interval.low, interval.high)
 
 

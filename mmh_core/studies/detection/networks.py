@@ -14,7 +14,7 @@ from mmh_core.formats.plain_records import plain_record
 from mmh_core.formats.untrusted import parse_json
 from mmh_core.records import MMHError
 from mmh_core.statistics.areas import STRICT
-from mmh_core.statistics.intervals import Interval, mean_interval, mean_share_interval
+from mmh_core.statistics.intervals import mean_rate_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.figures import fact_figures, realized
 from mmh_core.studies.detection.network_rows import NetworkRow, Networks
@@ -149,17 +149,9 @@ def _row(name: str, label: str, figures: Sequence[Mapping[str, float]]) -> Netwo
         name,
         label,
         len(figures),
-        _mean(auc),
+        mean_rate_interval(auc),
         float(auc.std()),
         float(auc.min()),
         float(auc.max()),
-        *(_mean(values[key]) for key in ("true", "false", "within")),
+        *(mean_rate_interval(values[key]) for key in ("true", "false", "within")),
     )
-
-
-def _mean(values: torch.Tensor) -> Interval:
-    """Return the mean of a share over networks; equal ones leave no degenerate interval."""
-    interval = mean_interval(values)
-    if interval.low == interval.high:
-        return mean_share_interval(values)
-    return Interval(interval.value, max(interval.low, 0.0), min(interval.high, 1.0))
