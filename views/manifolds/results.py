@@ -13,7 +13,7 @@ from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import theme
-from mmh_core.statistics.intervals import rate_interval
+from mmh_core.statistics.intervals import share_interval
 from mmh_core.studies.manifolds.conclusion import conclusion
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 from views import kept_runs
@@ -169,7 +169,7 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
 def _beside_fresh_data(run: ManifoldRun, snapshot: Snapshot) -> str:
     """Return how far the copy rate lies above that of fresh data, if beyond its interval."""
     many, fresh = len(snapshot.distance_ratio), run.chance_memorized
-    rate = rate_interval(round(snapshot.fraction_memorized * many), many)
+    rate = share_interval(round(snapshot.fraction_memorized * many), many)
     if rate.low <= fresh <= rate.high:
         return f"no more than fresh data, {words.percent(fresh)}"
     points = 100 * (rate.value - fresh)

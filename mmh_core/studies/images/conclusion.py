@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from statistics import median
 
+from mmh_core.counting import agreeing
 from mmh_core.memorization.cause import BOTH, DATA, OVERFITTING
 from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.records import Conclusion
-from mmh_core.statistics.intervals import rate_interval
+from mmh_core.statistics.intervals import share_interval
 from mmh_core.studies.images.run import ImageResult, ImageRun, ImageVerdict
 
 _TEMPLATE: ImageVerdict = "template copy"
@@ -46,7 +47,7 @@ def conclusion(run: ImageRun) -> Conclusion:
             "A low LID is a sign of memorization and no proof: a plain image has one too.",
         )
     if counts[_FREE] == many:
-        high = rate_interval(0, many).high
+        high = share_interval(0, many).high
         return Conclusion(
             f"None of {many} images is memorized: no copy among {run.searched:,} training images, "
             "and every LID is usual among reference images.",
@@ -69,7 +70,7 @@ def _of_copies(run: ImageRun, copies: list[ImageResult]) -> Conclusion:
         held = max(copy.multiplicity for copy in evidence)
         times = f", which stands in the training set {held:,} times" if held > 1 else ""
         of = f"training image {evidence[0].nearest:,}{times}"
-    rate = rate_interval(count, many)
+    rate = share_interval(count, many)
     return Conclusion(
         f"{_of(count, many)} {_reproduces(count)} {of}{_lids(run, copies)}.",
         _remedy(copies),
@@ -132,15 +133,15 @@ def _of(count: int, many: int) -> str:
 
 
 def _is(count: int) -> str:
-    return "is" if count == 1 else "are each"
+    return agreeing(count, "is", "are each")
 
 
 def _has(count: int) -> str:
-    return "has" if count == 1 else "have"
+    return agreeing(count, "has", "have")
 
 
 def _reproduces(count: int) -> str:
-    return "reproduces" if count == 1 else "reproduce"
+    return agreeing(count, "reproduces", "reproduce")
 
 
 def _percent(share: float) -> str:

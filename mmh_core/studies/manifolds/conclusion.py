@@ -6,9 +6,10 @@ import math
 
 import torch
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.memorization.hypothesis import EXACT_BELOW, VERDICTS, margin, shown_lid
 from mmh_core.records import Conclusion
-from mmh_core.statistics.intervals import rate_interval
+from mmh_core.statistics.intervals import share_interval
 from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
 
 _BY_DATA = tuple(VERDICTS.index(label) for label in VERDICTS if label.startswith("DD-Mem"))
@@ -34,7 +35,7 @@ def conclusion(run: ManifoldRun, snapshot: Snapshot) -> Conclusion:
             f"None of {many:,} samples is memorized: {_medians(run, snapshot)}.",
             "Nothing has to be mended. To see memorization begin, train with fewer points, with "
             "duplicates, or for more epochs.",
-            f"0 of {many:,} samples: at most {_percent(rate_interval(0, many).high)} of all are "
+            f"0 of {many:,} samples: at most {_percent(share_interval(0, many).high)} of all are "
             f"memorized (95 %). {_CERTAINTY}",
         )
     return Conclusion(_memorized(run, snapshot), _remedy(snapshot), _CERTAINTY)
@@ -67,14 +68,14 @@ def _memorized(run: ManifoldRun, snapshot: Snapshot) -> str:
     samples = snapshot.generated
     chosen = samples.memorized
     points = reproduced_points(run, snapshot)
-    verb = f"reproduces {points:,} training point{'' if points == 1 else 's'}"
+    verb = f"reproduces {plural(points, 'training point')}"
     count = f"{int(chosen.sum()):,} of {len(chosen):,} samples"
     data = float(samples.true_lid[chosen].nanmedian())
     beside = run.typical_lid if math.isnan(data) else data
     lids = f"LID {_lid(float(samples.lid[chosen].nanmedian()))}, where the data has {_lid(beside)}"
     if beside < run.typical_lid - float(margin(torch.tensor(run.typical_lid))):
         lids += f" and typically {_lid(run.typical_lid)}"
-    has = "has" if int(chosen.sum()) == 1 else "have"
+    has = agreeing(int(chosen.sum()), "has", "have")
     what = f"The model {verb}" if points else "The model memorizes"
     return f"{what}: {count} {has} {lids}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmh_core.counting import plural
 from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.records import Conclusion
@@ -22,7 +23,7 @@ def conclusion(judged: Sequence[TreatmentVerdict]) -> Conclusion:
     base, chosen = judged[0].row, best(judged)
     copies = sum(outcome.kind == "copy" for outcome in base.outcomes)
     before = f"Without mitigation {copies} of {base.images} images are copies"
-    seeds = f"{base.images} seed{'' if base.images == 1 else 's'} of one prompt"
+    seeds = f"{plural(base.images, 'seed')} of one prompt"
     if nothing_to_solve(judged):
         return Conclusion(
             f"No image is a copy without mitigation ({base.images} images): there is nothing to "
@@ -33,7 +34,7 @@ def conclusion(judged: Sequence[TreatmentVerdict]) -> Conclusion:
     tried = [verdict for verdict in judged if verdict.treatment.mitigation != "none"]
     if chosen is None:
         return Conclusion(
-            f"{before}, and none of {len(tried)} mitigations passes{_nearest(tried)}.",
+            f"{before}, and none of {plural(len(tried), 'mitigation')} passes{_nearest(tried)}.",
             "Do not rely on a mitigation here: remove the copies from the training set and train "
             "again, or do not serve this prompt.",
             f"Tried on {seeds}; the table says which criterion defeats each mitigation.",
