@@ -236,7 +236,8 @@ def _reliability(cause: CauseRow) -> None:
 
 def _limits(run: BenchmarkRun) -> None:
     count = best_row(run.rows).all.negatives
-    strict = words.plural(int(0.01 * count), "prompt")
+    allowed = int(0.01 * count)
+    strict = words.plural(allowed, "prompt") if allowed else "less than one"
     with st.expander("Limits", icon=":material/info:", expanded=True):
         st.markdown(
             "- The labels describe the data, not what the model does: a duplicated caption counts "
