@@ -48,8 +48,8 @@ def replacing(path: Path) -> Iterator[Path]:
         flush_folder(path.parent)
     except OSError as error:
         raise MMHError(
-            f"{path} could not be written ({error.strerror or error}): free some space or choose "
-            "a folder that this user may write to, then try again."
+            f"{path} could not be written ({reason_of(error, temporary, path)}): free some space "
+            "or choose a folder that this user may write to, then try again."
         ) from error
     finally:
         # Gone already when all went well; a second failure must not hide the first.
@@ -69,6 +69,17 @@ def check_replaceable(path: Path) -> None:
         return  # Writing says what is wrong with it.
     if special:
         raise MMHError(f"{path} is a device or a pipe, which a file would replace: name a file.")
+
+
+def reason_of(error: OSError, temporary: Path, path: Path) -> str:
+    """Return why a file or folder could not be written, by its own name.
+
+    A library names what it writes, which is the temporary one that nobody knows.
+    """
+    reason = error.strerror or str(error)
+    for own, real in ((str(temporary), str(path)), (temporary.name, path.name)):
+        reason = reason.replace(own, real)
+    return reason
 
 
 def write_bytes(path: Path, data: bytes) -> None:

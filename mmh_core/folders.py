@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from mmh_core.files import flush_file, flush_folder, hold, is_held
+from mmh_core.files import flush_file, flush_folder, hold, is_held, reason_of
 from mmh_core.formats.untrusted import error_text, quoted
 from mmh_core.records import MMHError
 
@@ -53,8 +53,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         flush_folder(target.parent)
     except OSError as error:
         raise MMHError(
-            f"{folder} could not be written ({error.strerror or error}): free some space or "
-            "choose a folder that this user may write to, then try again."
+            f"{folder} could not be written ({reason_of(error, temporary, folder)}): free some "
+            "space or choose a folder that this user may write to, then try again."
         ) from error
     finally:
         with suppress(OSError):

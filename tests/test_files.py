@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -409,3 +410,18 @@ def test_an_open_file_that_cannot_be_removed_is_removed_once_closed(
     monkeypatch.setattr(os, "close", close)
     release()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("write", [replacing, replacing_folder])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_full_disk_is_told_by_the_name_of_what_was_to_be_written(
+    tmp_path: Path, write: Callable[[Path], AbstractContextManager[Path]], whole: bool
+) -> None:
+    target = tmp_path / "figures.png"
+    with pytest.raises(MMHError) as raised, write(target) as temporary:
+        # As libraries say it: without an error number, and with the path that they were given.
+        written = temporary if whole else temporary.name
+        raise OSError(f"Error writing bytes to file {written!s}: No space left on device")
+    assert ".writing-" not in str(raised.value)
+    assert f"{target} could not be written" in str(raised.value)
+    assert "No space left" in str(raised.value) and "figures.png" in str(raised.value)
