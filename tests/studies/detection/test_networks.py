@@ -89,6 +89,20 @@ def test_a_detector_that_one_network_lacks_is_named(tmp_path: Path) -> None:
     assert sentence.startswith("A is left out") and sentence.endswith("2.json has no row of it.")
 
 
+def test_detectors_have_the_labels_of_today_whatever_the_file_calls_them(tmp_path: Path) -> None:
+    run = run_of()
+    rows = [
+        replace(run.detectors[0], name=name, label="Seed agreement")
+        for name in ("seed_agreement", "of_nobody")
+    ]
+    write_json({**vars(run), "detectors": rows}, tmp_path / "old.json")
+    read = read_network(tmp_path / "old.json").run
+    assert [row.label for row in read.detectors] == [
+        DETECTORS["seed_agreement"].label,
+        "Seed agreement",
+    ]
+
+
 def test_published_figures_stand_beside_those_of_a_run() -> None:
     assert all(figure.detector in DETECTORS for figure in PUBLISHED)
     assert all(0.5 < figure.auc < 1 and figure.source for figure in PUBLISHED)
