@@ -126,5 +126,5 @@ def test_two_files_without_labels_are_memorized_and_reference(tmp_path: Path) ->
         **{f"r{i}": False for i in range(4)},
     }
     reference.write_text("Caption;URL\nm1;http://x\n")
-    with pytest.raises(MMHError, match="labelled memorized and normal"):
+    with pytest.raises(MMHError, match="labelled memorized and reference"):
         read_labelled(memorized, "", reference)
