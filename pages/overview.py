@@ -17,10 +17,19 @@ layout.title(
 def main() -> None:
     """Show the page, without torch and without a model."""
     from views.overview import doors, recent
+    from views.overview import session as overview_session
 
+    if sentence := overview_session.tour_images().finding:
+        layout.finding(sentence)
     doors.section()
     doors.tour()
     recent.section()
+    layout.recommendation(
+        "New here: open step 1 of the tour. With a table of prompts: scan it on the review page. "
+        "With a model of your own: choose it on the images page.",
+        "The examples are of a small model of an invented world, with a few seeds; they show what "
+        "copies look like, and not how often your model makes them.",
+    )
 
 
 with session.errors_as_messages():

@@ -564,7 +564,25 @@ def test_what_is_no_image_is_refused_in_a_sentence(app: AppTest) -> None:
     sound(app.file_uploader(key="im_file").upload("x.png", b"<svg onload=alert(1)>").run())
     assert len(app.error) == 1
     assert "is an SVG drawing" in app.error[0].value
-    assert len(app.metric) == 4
+    # The figures of another run do not stand above an image that somebody brings.
+    assert not app.metric
+
+
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ("a cat on the moon eating pizza", "cat, moon, eating, pizza"),
+        ("Jonas Okonjo in a red coat, head and shoulders", ""),
+    ],
+)
+def test_words_that_the_small_model_never_met_are_named_before_the_click(
+    app: AppTest, prompt: str, named: str
+) -> None:
+    sound(app.run())
+    app.text_area(key="im_prompt").set_value(prompt)
+    sentence = unmarked(said(sound(app.run())))
+    assert ("No training caption" in sentence) == bool(named) and named in sentence
+    assert any("Words that this model knows" in box.label for box in app.expander)
 
 
 def test_a_seed_is_reused_from_a_image(app: AppTest) -> None:

@@ -13,15 +13,19 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.records import Progress
+from mmh_core.store.archive import load_record
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore
 from mmh_core.store.queues import create_queue
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.verdicts import ReviewTarget, judge
+from mmh_core.studies.images.run import ImageRun
 from tests.drawn_runs import HOSTILE
 from tests.views.pages import pages_html
 from views import session
+from views.images.session import EXAMPLES
 from views.overview import session as overview_session
 from views.review import session as review_session
 
@@ -176,3 +180,12 @@ def test_the_app_opens_on_the_overview() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     assert not app.exception
     assert app.title[0].value == "Copied training images in diffusion models"
+
+
+def test_the_finding_counts_the_copies_of_the_finished_example() -> None:
+    run = load_record(EXAMPLES / "duplicate.safetensors", ImageRun)
+    copies = sum(image.verdict in COPY_VERDICTS for image in run.images)
+    sentence = f"{copies} of {len(run.images)} generated images are copies of training images"
+    page = pages_html(opened())
+    assert sentence in page and page.index(sentence) < page.index("What to do next")
+    assert 0 < copies <= len(run.images)

@@ -191,7 +191,9 @@ def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
     assert get_item(review_session.queues(), queue.id, 2, FIRST).item.prompt == HOSTILE
     assert "&lt;img src=" in pages_html(app)
     assert '<img src="http' not in pages_html(app)
-    everywhere = " ".join(m.value for m in (*app.markdown, *app.caption, *app.warning))
+    everywhere = " ".join(
+        m.value for m in (*app.markdown, *app.caption, *app.warning, *app.subheader)
+    )
     assert "http://example.org" not in everywhere
     sound(app.toggle(key="rv_all").set_value(True).run())
     titles = [m.value for m in (*app.markdown, *app.subheader)]

@@ -197,7 +197,7 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
     shutil.rmtree(scan_session.scan_folder(about.id) / RUNS)
     assert review_session.run_of(replace(view.item)) is not None
     app = opened(queue=queue.id)
-    assert "Comparison with a training image" in " ".join(m.value for m in app.markdown)
+    assert "Comparison with a training image" in " ".join(m.value for m in app.subheader)
 
 
 @pytest.mark.parametrize(

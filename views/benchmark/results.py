@@ -10,6 +10,7 @@ import streamlit as st
 from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
 from mmh_core.plots import benchmark as plots
+from mmh_core.studies.detection.advice import advice
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 from mmh_core.studies.detection.figures import RowFigures
 from mmh_core.studies.detection.findings import best_row, findings
@@ -58,6 +59,8 @@ def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     _combined(run)
     tables.published(run)
     _limits(run)
+    if run.of_model:
+        layout.recommendation(*advice(run))
 
 
 def _sentences(run: BenchmarkRun, figures: Sequence[RowFigures]) -> None:

@@ -13,7 +13,7 @@ from mmh_core.records import MMHError
 from mmh_core.report.image_files import ImageAbout, read_about, settings_of
 from mmh_core.retrieval.image_content import NAMED
 from mmh_core.studies.images.lid import LOG_DELTAS
-from mmh_core.studies.images.run import ImageResult
+from mmh_core.studies.images.run import ImageConfig, ImageResult
 from views import models as model_session
 from views import subjects
 from views.images import detail, state
@@ -162,7 +162,7 @@ def _ours(about: ImageAbout) -> None:
                 key="im_restore",
                 icon=":material/settings_backup_restore:",
                 type="primary",
-                on_click=state.use_config,
+                on_click=_restore,
                 args=(config,),
                 help="Copies prompt, seed and settings to the form",
             )
@@ -173,6 +173,15 @@ def _ours(about: ImageAbout) -> None:
                 on_click=_take_caption,
                 args=(about.prompt,),
             )
+
+
+def _restore(config: ImageConfig) -> None:
+    """Put the settings of an image into the form, and say so: the form is out of sight."""
+    state.use_config(config)
+    st.toast(
+        "Settings restored into the form at left: press Generate.",
+        icon=":material/settings_backup_restore:",
+    )
 
 
 def _foreign(data: bytes) -> None:

@@ -11,7 +11,7 @@ from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.study import check_negative, checked
 from views import models as model_session
 from views import session, subjects
-from views.images import duration, state
+from views.images import duration, state, vocabulary
 from views.images import session as image_session
 from views.images.settings import FURTHER, SCHEDULERS, WHOLE, ImageSettings, about_kind
 from views.images.state import key
@@ -74,6 +74,7 @@ def _examples(settings: ImageSettings) -> None:
 def _numbers(choice: ModelChoice) -> None:
     """Show prompt, numbers and button; a fragment, so that a new number redraws no chart."""
     st.text_area("Prompt", key=key("prompt"), height=100)
+    vocabulary.section(choice.name)
     left, right = st.columns(2)
     with left:
         _number("Images", "images", "One for each seed, from the first seed on.")
@@ -155,6 +156,7 @@ def _generate(choice: ModelChoice) -> None:
         return
     if choice.ready:
         _show_unread(config)
+        vocabulary.note(config.model, config.prompts[0])
         st.caption(duration.sentence(config))
     state.remember()
     if not pressed:
@@ -172,6 +174,8 @@ def _generate(choice: ModelChoice) -> None:
 
 def _show_unread(config: ImageConfig) -> None:
     """Show which end of the prompt the text encoder will not read, where that is known."""
+    if not config.prompts[0].strip():
+        st.caption("Without a prompt the model generates unconditionally.")
     unread = subjects.unread_words(config.model, config.prompts[0], config.sampling.windows)
     if unread:
         st.warning(layout.plain(unread), icon=":material/content_cut:")

@@ -10,7 +10,7 @@ from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.training_set import PromptTruth
 from views.images.settings import SCHEDULERS
-from views.widgets.words import number
+from views.widgets.words import number, seeds_words
 
 LID = (
     "Local intrinsic dimension: the number of directions in which the image can change and "
@@ -96,13 +96,9 @@ def truth(prompt: PromptTruth | None) -> str:
 def settings(run: ImageRun) -> str:
     """Return how a run was generated, in one line."""
     config = run.config
-    seeds = config.seeds
-    several = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    if len(seeds) > 1 and seeds[-1] - seeds[0] != len(seeds) - 1:
-        several = f"seeds {', '.join(map(str, seeds))}"
     parts = [
         run.model,
-        several,
+        seeds_words(config.seeds),
         f"{config.sampling.steps} steps",
         f"guidance {config.sampling.guidance:g}",
         SCHEDULERS[config.sampling.scheduler],

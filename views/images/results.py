@@ -19,7 +19,7 @@ from mmh_core.studies.detection.prompt_scan import scan_words
 from mmh_core.studies.images.conclusion import conclusion
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from views import models
-from views.images import audit, cards, detail, image_html, phrases, plane, state
+from views.images import audit, cards, detail, image_html, phrases, plane, state, vocabulary
 from views.images.settings import TABS, ImageSettings, form_of
 from views.images.state import choose_image, key
 from views.widgets import layout, reproduce, words
@@ -66,6 +66,8 @@ def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> N
             image_html.show(f'<h2 class="im-prompt">{escape(prompt)}</h2>')
         st.caption(layout.plain(sentence))
     image_html.show_unread(run)
+    for prompt in run.config.prompts[:4]:
+        vocabulary.note(run.config.model, prompt)
     if run.state == "stopped":
         kept = f"{count} kept" if run.images else "no image was finished"
         st.info(f"Stopped before the end; {kept}.", icon=":material/stop_circle:")

@@ -18,6 +18,19 @@ from views.manifolds.state import key
 from views.widgets import downloads, layout, words
 
 _MOST_ROWS = 500
+#: What the columns of the table are called; the exported file keeps their short names.
+_HEADS = {
+    "point": "Point",
+    "kind": "Kind",
+    "x0": "x₁",
+    "x1": "x₂",
+    "x2": "x₃",
+    "true_lid": "True LID",
+    "lid": "Learned LID",
+    "log_delta": "ln δ of the LID",
+    "plateau": "Plateau",
+    "verdict": "Verdict",
+}
 
 
 def take_selection() -> None:
@@ -194,7 +207,10 @@ def selection(run: ManifoldRun, snapshot: Snapshot) -> None:
                 "mf_selection_csv",
             )
             st.button("Clear", icon=":material/close:", key="mf_clear", on_click=_clear)
-        st.dataframe(table.head(_MOST_ROWS), hide_index=True, height=220)
+        # Samples first: they are what is selected among the training points around them.
+        ordered = table.sort_values("kind", kind="stable").head(_MOST_ROWS)
+        ordered = ordered.assign(verdict=ordered["verdict"].map(verdict_words))
+        st.dataframe(ordered.rename(columns=_HEADS), hide_index=True, height=220)
 
 
 def _clear() -> None:

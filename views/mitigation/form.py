@@ -10,6 +10,7 @@ from mmh_core.studies.mitigation.study import checked
 from views import models as model_session
 from views import session
 from views.images import session as image_session
+from views.images import vocabulary
 from views.mitigation import phrases, state
 from views.mitigation import session as mitigation_session
 from views.mitigation.settings import OFFERED, WHOLE, MitigationSettings
@@ -59,6 +60,7 @@ def sidebar(settings: MitigationSettings) -> None:
 def _request_form(choice: ModelChoice) -> None:
     """Show prompt, toggles and button; a fragment, so that a new number redraws no chart."""
     st.text_area("Prompt", key=key("prompt"), height=90)
+    vocabulary.section(choice.name)
     _number("Seeds", "images", "Number of seeds; intervals need at least two, better four.")
     form.seed("First seed", key("seed"), WHOLE["seed"], "mi_dice", state.random_seed)
     st.markdown(
@@ -123,6 +125,7 @@ def _compare(choice: ModelChoice) -> None:
     if isinstance(config, str):
         return
     if choice.ready:
+        vocabulary.note(config.model, config.prompts[0])
         st.caption(_duration(config))
     state.remember()
     if not pressed:

@@ -63,10 +63,10 @@ def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: 
     config = run.config
     kind = "Finished example" if precomputed else "Your run"
     count = words.plural(len(grid.cells_of(run, 0)), "mitigation")
-    seeds = ", ".join(str(seed) for seed in config.seeds)
     sentence = (
-        f"{kind}: {count} by {run.model}, seeds {seeds}, {config.sampling.steps} steps, guidance "
-        f"{config.sampling.guidance:g}, {config.sampling.height} x {config.sampling.width}."
+        f"{kind}: {count} by {run.model}, {words.seeds_words(config.seeds)}, "
+        f"{config.sampling.steps} steps, guidance {config.sampling.guidance:g}, "
+        f"{config.sampling.height} x {config.sampling.width}."
     )
     if config.model == settings.model and not same_request(settings.form, config):
         sentence += " The form in the sidebar differs: press Compare to run that."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from views.images import compare, image_html
 from views.mitigation import pairs, phrases, state
@@ -71,8 +72,8 @@ def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
                 ),
                 (
                     "LID",
-                    f"{number(float(before.lid[chosen]), 1)} → "
-                    f"{number(float(after.lid[chosen]), 1)}",
+                    f"{number(shown_lid(float(before.lid[chosen])), 1)} → "
+                    f"{number(shown_lid(float(after.lid[chosen])), 1)}",
                 ),
             ]
         )

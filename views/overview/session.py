@@ -88,7 +88,7 @@ class TourImages:
     """The images of the guided tour as PNG files, b"" for what is not there.
 
     `mitigated` was generated from the starting noise of `copied`, under `label`; `cell` names the
-    mitigation in links.
+    mitigation in links. Of the example's `images` images `copies` are copies.
     """
 
     generated: bytes
@@ -97,6 +97,19 @@ class TourImages:
     mitigated: bytes
     label: str
     cell: str
+    copies: int = 0
+    images: int = 0
+
+    @property
+    def finding(self) -> str:
+        """Return what the example shows, "" where it is not there."""
+        if not self.images:
+            return ""
+        rest = f"; with {self.label} none of a second prompt is" if self.cell else ""
+        return (
+            f"In the finished example {self.copies} of {self.images} generated images are copies "
+            f"of training images{rest}."
+        )
 
 
 def tour_images() -> TourImages:
@@ -116,7 +129,22 @@ def _tour(images: str, mitigation: str, stamps: tuple[int, ...]) -> TourImages:
     number, label, cell = _mitigated(mitigation)
     copied = _pixels(mitigation, "/cells/0/images")
     mitigated = _pixels(mitigation, f"/cells/{number}/images") if cell else b""
-    return TourImages(generated, training, copied, mitigated, label, cell)
+    copies, many = _copies(images)
+    return TourImages(generated, training, copied, mitigated, label, cell, copies, many)
+
+
+def _copies(path: str) -> tuple[int, int]:
+    """Return how many images of a run are copies, of how many; 0 of 0 where it is not there."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = (file.metadata() or {})["mmh-record-1"]
+            images = json.loads(header.partition(" ")[2])["fields"]["images"]
+            verdicts = [str(image["fields"]["verdict"]) for image in images]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return 0, 0
+    return sum(verdict in ("exact copy", "template copy") for verdict in verdicts), len(verdicts)
 
 
 def _mitigated(path: str) -> tuple[int, str, str]:

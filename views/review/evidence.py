@@ -190,13 +190,8 @@ def _known(value: float) -> bool:
 
 def _elsewhere(item: ReviewItem) -> None:
     """Show the ways to the other pages; they open beside this one, which keeps its place."""
-    try:
-        model_session.source_of(item.model)
-    except MMHError:
-        return
-    if len(item.prompt) > _LINKED:
-        return
-    parameters = {"model": item.model, "prompt": item.prompt}
+    refused = _not_elsewhere(item)
+    parameters = {"model": item.model, "prompt": item.prompt[:_LINKED]}
     if item.seeds:
         parameters["seed"] = str(item.seeds[0])
     with st.container(horizontal=True, gap="small"):
@@ -204,14 +199,36 @@ def _elsewhere(item: ReviewItem) -> None:
             "Try mitigations",
             state.address("mitigation", **parameters),
             icon=":material/healing:",
-            help="Opens the prompt on the mitigation page, beside this one",
+            help=refused or "Opens the prompt on the mitigation page, beside this one",
+            disabled=bool(refused),
         )
         st.link_button(
             "Generate now",
             state.address("images", **parameters),
             icon=":material/brush:",
-            help="Opens the prompt on the images page, beside this one; its images come back here",
+            help=refused
+            or "Opens the prompt on the images page, beside this one; its images come back here",
+            disabled=bool(refused),
         )
+    if refused:
+        st.caption(layout.plain(refused))
+
+
+def _not_elsewhere(item: ReviewItem) -> str:
+    """Return why an item's prompt cannot be opened on another page, "" where it can."""
+    try:
+        model_session.source_of(item.model)
+    except MMHError:
+        return (
+            f"The model {item.model[:60]!r} is not on this server, so nothing can be generated "
+            "here: start the app with `-- --models FOLDER` that holds it."
+        )
+    if len(item.prompt) > _LINKED:
+        return (
+            f"This prompt has {len(item.prompt):,} characters and a link holds {_LINKED:,}: copy "
+            "it into the form of the images or the mitigation page."
+        )
+    return ""
 
 
 def _all_wanted() -> bool:

@@ -6,10 +6,11 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.memorization.verdict import REVIEW_ROWS
+from mmh_core.counting import plural
+from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import item_places
-from mmh_core.store.queues import queue_progress
+from mmh_core.store.queues import QueueProgress, queue_progress
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, ReviewVerdict
 from views.images import image_html
 from views.review import evidence, notes, reviewer, state
@@ -34,7 +35,7 @@ _NO_EVIDENCE = (
 
 def section() -> None:
     """Show the item, or say that all are judged."""
-    _progress()
+    progress = _progress()
     _messages()
     if refusal := reviewer.why_not():
         st.warning(refusal, icon=":material/badge:")
@@ -47,6 +48,7 @@ def section() -> None:
             icon=":material/done_all:",
         )
         _undo(mark)
+        _next(progress)
         return
     _steps(view, mark)
     image_html.show(f'<p class="im-prompt">{escape(view.item.prompt)}</p>')
@@ -58,6 +60,7 @@ def section() -> None:
         _verdicts(view, mark, is_there=is_there)
     notes.section(view)
     _shortcuts()
+    _next(progress)
 
 
 def _current() -> ItemView | None:
@@ -70,7 +73,8 @@ def _current() -> ItemView | None:
         return state.current()
 
 
-def _progress() -> None:
+def _progress() -> QueueProgress:
+    """Show and return how far the reviewer is, with the copies among what is judged."""
     progress = queue_progress(review_session.queues(), state.queue(), state.reviewer())
     counts = " · ".join(
         f"{count:,} {name}" for name, count in progress.counts.items() if count and name != "skip"
@@ -85,6 +89,25 @@ def _progress() -> None:
             + (f" by {state.reviewer()}" if state.reviewer() else "")
         )
         + (f" · {counts}" if counts else ""),
+    )
+    if progress.judged:
+        copies = sum(count for name, count in progress.counts.items() if name in COPY_VERDICTS)
+        layout.finding(f"{copies:,} of {progress.judged:,} judged items are copies.")
+    return progress
+
+
+def _next(progress: QueueProgress) -> None:
+    """Show what to do after this item."""
+    left = progress.items - progress.judged
+    advice = (
+        f"Judge the {plural(left, 'item')} that {'is' if left == 1 else 'are'} left, skipped ones "
+        "included."
+        if left
+        else "Let a second reviewer judge the same items, compare under Agreement, and export the "
+        "case."
+    )
+    layout.recommendation(
+        advice, "One reviewer's verdicts: how reliable they are is open until a second one agrees."
     )
 
 

@@ -89,8 +89,8 @@ def recommendation(advice: str, certainty: str) -> None:
     """Show at the end of a page what to do next, and how sure that is."""
     st.html(
         f'{_CONCLUSION}<section class="mf-next" aria-label="What to do next"><p><b>What to do '
-        f'next.</b> {escape(advice)}</p><p class="mf-quiet">How sure: {escape(certainty)}</p>'
-        "</section>"
+        f'next.</b> {escape(advice)}</p><p class="mf-quiet">How sure this is: {escape(certainty)}'
+        "</p></section>"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from mmh_core.counting import plural as plural
 
@@ -51,3 +52,12 @@ def percent(share: float) -> str:
     if math.isnan(share):
         return "n/a"
     return f"{share:.1%}" if 0 < share < 0.0995 else f"{share:.0%}"
+
+
+def seeds_words(seeds: Sequence[int]) -> str:
+    """Return seeds in words: seed 3, seeds 0 to 3, or each of them where they have gaps."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"
