@@ -57,6 +57,12 @@ def benchmark(
     json_file: JsonFile = None,
     resume: Annotated[bool, typer.Option(help="Resume from the work folder.")] = False,
     work: WorkFolder = Path(".mmh/benchmark"),
+    most: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Prompts of each half and kind at most, groups in turn; else all."
+        ),
+    ] = None,
     windows: Windows = 1,
     index: IndexFolder = None,
     index_images: IndexImages = None,
@@ -71,6 +77,7 @@ def benchmark(
     in the work folder and used again.
     """
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
+    from mmh_core.studies.detection.labelled_prompts import thinned
     from mmh_core.studies.detection.throughput import throughput
     from mmh_core.text_to_image.model_names import home
     from mmh_core.text_to_image.stable_diffusion import check_model
@@ -89,6 +96,7 @@ def benchmark(
     labelled = labelled_prompts(prompts, reference, column, folder)
     if labelled is None:
         raise MMHError("This model has no labeled prompts of its own: give a table by --prompts.")
+    labelled = labelled if most is None else thinned(labelled, most)
     check_labelled(labelled)
     searched = index_of(index, index_images, embedder)
     subject = load_subject(model, device, index=searched, calibration=calibration, windows=windows)

@@ -177,7 +177,8 @@ def _review(at: Furnishing) -> None:
     write_demonstration(at.subject(), at.folder, out, at.parts("review"))
 
 
-def _benchmark(at: Furnishing) -> None:
+def benchmark_figures(at: Furnishing, most: int | None = None) -> None:
+    """Make the benchmark of detectors, of at most so many prompts of each half and kind."""
     from mmh_core.cli.benchmark import benchmark
 
     benchmark(
@@ -191,6 +192,7 @@ def _benchmark(at: Furnishing) -> None:
         json_file=at.figures("benchmark"),
         resume=True,
         work=at.parts("benchmark"),
+        most=most,
         device=at.device,
     )
 
@@ -224,6 +226,6 @@ STAGES: dict[str, Callable[[Furnishing], None]] = {
     "mitigation": mitigation_examples,
     "training": training_example,
     "review": _review,
-    "benchmark": _benchmark,
+    "benchmark": benchmark_figures,
     "mitigation-benchmark": _mitigation_benchmark,
 }

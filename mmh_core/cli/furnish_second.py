@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from mmh_core.cli.furnish import STAGES, run_stages
+from mmh_core.cli.furnish import STAGES, benchmark_figures, run_stages
 from mmh_core.cli.furnish_examples import image_example, mitigation_example
 from mmh_core.cli.furnishing import Furnishing
 from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
@@ -31,6 +31,9 @@ FOLDER = "folder"
 #: Kinds of captions of which a finished example is kept, and those of the comparison.
 _EXAMPLES = ("duplicate", "near-duplicate", "template", "unique", "fresh")
 _COMPARED = ("duplicate", "unique", "fresh")
+#: Prompts of each half and kind in the benchmark of detectors. Of all 1,400 at all settings of all
+#: detectors it would take seven hours of an idle core for each network.
+_BENCHMARKED = 24
 
 
 def furnish_second(
@@ -106,6 +109,7 @@ def second_stages(
         "cause": lambda at: _cause(at, inspection, causes),
         "figures": lambda at: _figures(at, inspection, causes),
         "images": _images,
+        "benchmark": lambda at: benchmark_figures(at, _BENCHMARKED),
         "mitigation": _mitigation,
     }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from mmh_core.formats.columns import folded
@@ -227,3 +227,16 @@ def _memorized(label: str, row: int, source: str) -> bool:
     raise MMHError(
         f"Row {row} of {source} has the label {label[:40]!r}: write memorized or reference."
     )
+
+
+def thinned(labelled: Sequence[LabelledPrompt], most: int) -> tuple[LabelledPrompt, ...]:
+    """Return at most `most` prompts of each half and kind, its groups in turn, in their order."""
+    groups: dict[tuple[str, str], dict[str, list[LabelledPrompt]]] = {}
+    for row in labelled:
+        kind = groups.setdefault((row.split, row.kind), {})
+        kind.setdefault(row.group, []).append(row)
+    chosen: set[tuple[str, str]] = set()
+    for kind in groups.values():
+        turns = [row for rank in zip_longest(*kind.values()) for row in rank if row is not None]
+        chosen |= {(row.split, row.prompt) for row in turns[:most]}
+    return tuple(row for row in labelled if (row.split, row.prompt) in chosen)

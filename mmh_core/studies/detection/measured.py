@@ -26,8 +26,8 @@ from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 
-#: Prompts of a part that is kept, a minute's work.
-_KEPT = 8
+#: Prompts of a part that is kept: a minute or two of work with all settings of all detectors.
+_KEPT = 4
 
 
 @dataclass(frozen=True, eq=False)

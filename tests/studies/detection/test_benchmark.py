@@ -20,7 +20,11 @@ from mmh_core.statistics.areas import area_under_curve
 from mmh_core.studies.detection import labelled_prompts
 from mmh_core.studies.detection.benchmark import benchmark_study, empty_run
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
-from mmh_core.studies.detection.labelled_prompts import pocket_labelled, split_labelled
+from mmh_core.studies.detection.labelled_prompts import (
+    pocket_labelled,
+    split_labelled,
+    thinned,
+)
 from mmh_core.studies.images.examples import memorized_kinds
 from mmh_core.subject.early_calibration import early_calibration, score_prompts
 from mmh_core.subject.subject import Subject
@@ -260,3 +264,26 @@ def test_prompts_that_are_not_read_whole_are_named_in_the_record(model_of: Model
     found = empty_run((*prompts(), long, long), replace(model, notes=("Read as v.",)), SEEDS)
     assert len(found.missing) == 1 and "--windows 2" in found.missing[0]
     assert found.notes == ("Read as v.",) and empty_run(prompts(), model, SEEDS).missing == ()
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_fewer_prompts_are_spread_over_the_groups_of_each_half_and_kind(most: int) -> None:
+    listed = tuple(
+        LabelledPrompt(
+            f"{kind} {split} {group} {i}", kind == "duplicate", kind, split, group=group
+        )
+        for kind, groups in (("duplicate", ("8", "16", "32")), ("open", ("",)))
+        for memorized in (kind == "duplicate",)
+        for group in groups
+        for split in ("calibration", "test")
+        for i in range(4)
+    )
+    kept = thinned(listed, most)
+    assert [row for row in listed if row in kept] == list(kept)
+    table = pd.DataFrame([vars(row) for row in kept])
+    counts = table.groupby(["kind", "split"]).size()
+    assert counts.xs("duplicate").tolist() == [min(most, 12)] * 2
+    assert counts.xs("open").tolist() == [min(most, 4)] * 2
+    if most == 3:
+        dosed = table[table.kind == "duplicate"].groupby("split").group.unique()
+        assert all(set(groups) == {"8", "16", "32"} for groups in dosed)
