@@ -254,7 +254,7 @@ def test_a_persons_own_labels_are_halved_within_each_kind() -> None:
     for memorized, half in ((True, 2), (False, 3)):
         mine = [one.split for one in found if one.memorized == memorized]
         assert mine.count("calibration") == mine.count("test") == half
-    with pytest.raises(MMHError, match="labelled memorized and normal"):
+    with pytest.raises(MMHError, match="labelled memorized and reference"):
         split_labelled([("p", True, "memorized"), ("p", False, "normal")])
 
 
