@@ -30,6 +30,8 @@ STYLE = f"""<style>
 /* Headings of charts are as tall as text; the air around them comes from their containers, and
    Streamlit takes the lower padding back by a margin. */
 [data-testid="stMain"] [data-testid="stHeading"] :is(h2, h3) {{padding: 0 0 1rem;}}
+[data-testid="stMain"] [data-testid="stHorizontalBlock"] >
+  [data-testid="stElementContainer"] [data-testid="stHeading"] h2 {{padding: 0;}}
 /* The menu lies above the page's first line, of which it covers and takes no more than itself. */
 [data-testid="stHeader"] {{background: transparent; pointer-events: none;}}
 [data-testid="stHeader"] :is(a, button) {{pointer-events: auto;}}

@@ -370,6 +370,16 @@ def test_digits_are_expected_to_take_as_long_as_the_shipped_digits() -> None:
     assert found == (pytest.approx(shipped.seconds, rel=0.01), False)
 
 
+def test_one_run_on_a_busy_machine_does_not_tell_the_next(circle: ManifoldRun) -> None:
+    busy, quick = replace(circle, seconds=900.0), replace(circle, seconds=10.0)
+    other = replace(circle, config=default_config("sphere"), seconds=1.0)
+    for past in ([busy, quick, other], [other, quick, busy]):
+        found = manifold_session.expected_seconds(circle.config, past=past)
+        # The other shape counts only where this one has no run.
+        assert found == (pytest.approx(10.0), True)
+    assert manifold_session.expected_seconds(circle.config, past=[]) != found
+
+
 def test_a_link_that_holds_an_image_is_told_without_loading_it(app: AppTest) -> None:
     app.query_params["color"] = "![a](//example.org/x.png) <img src=//example.org/y.png>"
     sound(app.run())

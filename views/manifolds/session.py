@@ -94,15 +94,17 @@ def expected_seconds(
 ) -> tuple[float, bool] | None:
     """Estimate how long a config will take, and whether this machine's own runs tell.
 
-    From the newest finished run of the same manifold in `past` (those kept here), else the newest
-    of any, else the precomputed ones: its seconds times the ratio of the work. None where nothing
-    tells. Caveat: the work is counted in rough units, so the estimate is good to a factor of two.
+    From the fastest finished run of the same manifold in `past` (those kept here), else the
+    fastest of any, else the precomputed ones: its seconds times the ratio of the work. One run on
+    a busy machine says nothing of the next. None where nothing tells. Caveat: the work is counted
+    in rough units, so the estimate is good to a factor of two.
     """
     own = [run for run in (past_runs(4) if past is None else past) if run.state == "complete"]
     same = [run for run in own if run.config.manifold == config.manifold]
-    for run in same + own:
-        if run.seconds > 0:
-            return run.seconds * _work(config) / _work(run.config), True
+    for runs in (same, own):
+        rates = [run.seconds / _work(run.config) for run in runs if run.seconds > 0]
+        if rates:
+            return min(rates) * _work(config), True
     # Runs of digits are named with their size.
     names = [name for name in preset_names() if name.startswith(f"{config.manifold}-")]
     for name in (config.manifold, *names, "circle"):
