@@ -55,13 +55,14 @@ class _Colors:
     high: Tensor
 
 
-def recoloring(image: Tensor, training: TrainingImages) -> Recoloring:
-    """Return the training image that an image (3, H, W) in [0, 1] copies up to its colors.
+def recolorings(images: Tensor, training: TrainingImages) -> list[Recoloring]:
+    """Return the training images that images (B, 3, H, W) in [0, 1] copy up to their colors.
 
-    With n a training image, every channel of x is fitted by an affine map of the three of n, and
-    R^2 is the share of the variance of x that the fit explains (the multiple correlation), on a
-    grid of 32 x 32 means. Grey, sepia, darker, brighter, less contrast, inverted and exchanged
-    channels are such maps, with R = 1; gamma, clipping and turns of hue are near to one.
+    With x an image and n a training image, every channel of x is fitted by an affine map of the
+    three of n, and R^2 is the share of the variance of x that the fit explains (the multiple
+    correlation), on a grid of 32 x 32 means. Grey, sepia, darker, brighter, less contrast,
+    inverted and exchanged channels are such maps, with R = 1; gamma, clipping and turns of hue are
+    near to one.
 
     Caveat: the fit knows shapes alone. Two images of the same shapes in other colors are not
     copies, and no fit can tell them from one that was recolored: what fits nearly is undecided,
@@ -69,16 +70,23 @@ def recoloring(image: Tensor, training: TrainingImages) -> Recoloring:
     (`outside`). Mirrored or cropped images are not fitted.
     """
     colors = _colors(training)
-    grid = _on_grid(image[None].float())
-    centered = (grid - grid.mean(2, keepdim=True))[0]
-    total = centered.square().sum().clamp(min=1e-9)
-    products = torch.einsum("mkp,cp->mkc", colors.bases, centered)
-    fits = (products.square().sum((1, 2)) / total).clamp(max=1).sqrt()
-    best = int(fits.argmax())
-    ties = int((fits >= max(float(fits[best]) - TIE, LIKELY)).sum()) - 1
-    statistics = _color_statistics(grid)[0]
+    grid = _on_grid(images.float())
+    centered = grid - grid.mean(2, keepdim=True)
+    totals = centered.square().sum((1, 2)).clamp(min=1e-9)
+    # All images at once: the bases of the training images are read from memory once.
+    products = colors.bases.flatten(0, 1) @ centered.flatten(0, 1).T
+    squares = products.square().reshape(len(colors.bases), 3, len(images), 3).sum((1, 3))
+    statistics = _color_statistics(grid)
     outside = (statistics < colors.low - SLACK) | (statistics > colors.high + SLACK)
-    return Recoloring(best, float(fits[best]), max(0, ties), bool(outside.any()))
+    matches = []
+    for number, total in enumerate(totals):
+        fits = (squares[:, number] / total).clamp(max=1).sqrt()
+        best = int(fits.argmax())
+        ties = int((fits >= max(float(fits[best]) - TIE, LIKELY)).sum()) - 1
+        matches.append(
+            Recoloring(best, float(fits[best]), max(0, ties), bool(outside[number].any()))
+        )
+    return matches
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,19 +10,20 @@ import numpy as np
 
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import similarities, unit_rows
-from mmh_core.retrieval.recolored import LIKELY, POSSIBLE, Recoloring, recoloring
+from mmh_core.retrieval.recolored import LIKELY, POSSIBLE, Recoloring, recolorings
 from mmh_core.subject.copies import CopySearchResult, TrainingNeighbor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mmh_core.retrieval.training_images import TrainingImages
     from mmh_core.subject.training_set import TrainingSet
 
 
 def search_any_color(
-    training_set: TrainingSet, image: Tensor, result: CopySearchResult
-) -> CopySearchResult:
-    """Return the result for an image (3, H, W) in [0, 1], a "none" searched again in any colors.
+    training_set: TrainingSet, images: Tensor, results: Sequence[CopySearchResult]
+) -> list[CopySearchResult]:
+    """Return results for images (B, 3, H, W) in [0, 1], each "none" searched again in any colors.
 
     Only where the training images are at hand; every other result stays as it is. *likely*: a
     training image fits it nearly perfectly, in other colors or another brightness; where several
@@ -29,11 +31,25 @@ def search_any_color(
     recolored copy would and as another image of the same shapes would too; or its colors lie
     beyond those of all training images, for which the search was not calibrated.
     """
+    training, searched = training_set.training, list(results)
+    rows = [row for row, (copy, _) in enumerate(results) if copy.kind == "none"]
+    if training is None or not rows:
+        return searched
+    for row, match in zip(rows, recolorings(images[rows], training), strict=True):
+        searched[row] = _by_match(training_set, training, images[row], results[row], match)
+    return searched
+
+
+def _by_match(
+    training_set: TrainingSet,
+    training: TrainingImages,
+    image: Tensor,
+    result: CopySearchResult,
+    match: Recoloring,
+) -> CopySearchResult:
+    """Return the result for an image by what fits it best in other colors."""
     copy, near = result
-    if training_set.training is None or copy.kind != "none":
-        return result
-    match = recoloring(image, training_set.training)
-    named = int(training_set.training.index.ids[match.row])
+    named = int(training.index.ids[match.row])
     if match.correlation >= LIKELY:
         return _likely(training_set, image, result, match, named)
     if match.correlation >= POSSIBLE:

@@ -83,7 +83,9 @@ def find_copies(training_set: TrainingSet, images: Tensor) -> list[CopySearchRes
             rows[i] = _by_pixels(images[i], rows[i], others)
             if rows[i][0].kind not in ("exact", "likely"):
                 rows[i] = _without_margins(training_set, images[i], rows[i], unreadable[i])
-            rows[i] = search_any_color(training_set, images[i], rows[i])
+        recolored = search_any_color(training_set, images[unsure], [rows[i] for i in unsure])
+        for i, row in zip(unsure, recolored, strict=True):
+            rows[i] = row
     return [
         _flat_image(training_set, row) if flat[i] else _noting_unreadable(row, unreadable[i])
         for i, row in enumerate(rows)
@@ -92,10 +94,19 @@ def find_copies(training_set: TrainingSet, images: Tensor) -> list[CopySearchRes
 
 def _search(training_set: TrainingSet, views: Sequence[Tensor], k: int) -> Neighbors:
     """Return the nearest of all images of some views (B, 3, H, W), one view after the other."""
-    shapes = {view.shape[2:] for view in views}
-    batches = [torch.cat(list(views))] if len(shapes) == 1 else views
+    # A quarter turn exchanges the edges: views of one shape are described together.
+    numbers: dict[torch.Size, list[int]] = {}
+    for number, view in enumerate(views):
+        numbers.setdefault(view.shape[2:], []).append(number)
+    parts: list[Tensor] = [views[0]] * len(views)
     try:
-        vectors = torch.cat([embed_all(training_set.embedder, batch) for batch in batches])
+        for alike in numbers.values():
+            batch = torch.cat([views[number] for number in alike])
+            described = embed_all(training_set.embedder, batch)
+            counts = [len(views[number]) for number in alike]
+            for number, part in zip(alike, torch.split(described, counts), strict=True):
+                parts[number] = part
+        vectors = torch.cat(parts)
         return search(training_set.index, vectors, k=k)
     except ValueError as error:
         if "not finite" not in str(error):
