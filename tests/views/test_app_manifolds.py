@@ -206,11 +206,13 @@ def test_a_box_in_the_image_becomes_a_table_that_can_be_cleared(
     sound(app.run())
     table = app.dataframe[0].value
     last = circle.snapshots[-1]
-    assert table["point"].tolist() == [2, 110]
-    assert table["kind"].tolist() == ["training point", "generated sample"]
-    assert table["lid"].tolist() == pytest.approx(
-        [float(last.trained.lid[2]), float(last.generated.lid[110 - len(circle.shown)])]
+    # Samples first, under names that a person reads.
+    assert table["Point"].tolist() == [110, 2]
+    assert table["Kind"].tolist() == ["generated sample", "training point"]
+    assert table["Learned LID"].tolist() == pytest.approx(
+        [float(last.generated.lid[110 - len(circle.shown)]), float(last.trained.lid[2])]
     )
+    assert not {"x0", "true_lid", "log_delta"} & set(table.columns)
     sound(app.button(key="mf_clear").click().run())
     assert not app.dataframe
 
