@@ -34,11 +34,12 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
     """
     order = sorted(rows, key=lambda row: row.merit)
     labels = [theme.letters(row.label) for row in order]
+    lines = [theme.label_in_lines(row.label) for row in order]
     best = order[-1] if order else None
     figure = theme.base(
         "Areas under the ROC curve of all detectors"
         + (f"; the largest is {best.all.auc:.3f}, of {best.label}." if best else "."),
-        height=90 + 28 * len(order),
+        height=90 + 30 * len(order),
     )
     # The two of a detector one above the other: where both are 1 they would hide each other.
     for name, symbol, color, lift, values in (
@@ -73,7 +74,7 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
     places = list(range(len(order)))
     ends = [-0.7, len(order) - 0.3]
     figure.update_yaxes(
-        theme.axis("", range=ends, showgrid=False, tickvals=places, ticktext=labels)
+        theme.axis("", range=ends, showgrid=False, tickvals=places, ticktext=lines)
     )
     return figure
 

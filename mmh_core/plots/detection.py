@@ -70,7 +70,7 @@ def fixed_thresholds(
     figure = theme.base(
         f"Share of {side} prompts above thresholds set to flag {share:.0%} of reference prompts, "
         f"for {plural(len(rates), 'detector')}.",
-        height=90 + 26 * len(rates),
+        height=90 + 30 * len(rates),
         legend=False,
     )
     _dots(
@@ -89,7 +89,7 @@ def fixed_thresholds(
         highest = [rate.high for rate in rates if math.isfinite(rate.high)]
         top = min(1.02, 1.05 * max([share, *highest]))
     figure.update_xaxes(theme.axis("", range=[-0.02 * top, top], tickformat=".0%"))
-    _named_rows(figure, [theme.letters(label) for label, _ in pairs])
+    _named_rows(figure, [theme.label_in_lines(label) for label, _ in pairs])
     return figure
 
 

@@ -169,6 +169,11 @@ def letters(text: str, most: int = 200) -> str:
     return escape(short, quote=False).replace("%{", "%&#123;")
 
 
+def label_in_lines(text: str) -> str:
+    """Return the label of a row, what is in brackets below it: a narrow chart keeps its width."""
+    return letters(text).replace(" (", "<br>(", 1)
+
+
 @dataclass(frozen=True)
 class Style:
     """The color and the symbol of a kind in a figure."""

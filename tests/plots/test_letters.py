@@ -10,7 +10,7 @@ import torch
 
 from mmh_core.mitigations.attribution import Attribution
 from mmh_core.plots import benchmark, images
-from mmh_core.plots.theme import letters
+from mmh_core.plots.theme import label_in_lines, letters
 from mmh_core.plots.token_bars import token_bars
 from mmh_core.studies.images.map import ImageMap
 from tests.views.test_app_benchmark import made_up
@@ -83,3 +83,9 @@ def test_every_chart_shows_prompts_and_kinds_as_typed(text: str) -> None:
     assert {shown(cloud.text[0]), shown(entry.name)} == {text}
     bars = token_bars([Attribution("random", text, (text,), ((0, 1),), torch.ones(1), 1.0)])
     assert shown(bars.data[0].text[0]) == text == shown(bars.layout.xaxis.ticktext[0])
+
+
+def test_what_is_in_brackets_stands_below_the_label_and_nothing_else_is_a_tag() -> None:
+    assert label_in_lines("LID (FLIPD) (x)") == "LID<br>(FLIPD) (x)"
+    assert label_in_lines("<b>a</b> (b)") == "&lt;b&gt;a&lt;/b&gt;<br>(b)"
+    assert label_in_lines("Sharpness") == "Sharpness"

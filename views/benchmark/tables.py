@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import streamlit as st
 
@@ -21,22 +22,22 @@ from mmh_core.studies.detection.figures import RowFigures
 from mmh_core.studies.detection.findings import is_invented
 from views.widgets import layout
 
-#: Pixels of a table that is longer than the page is worth.
-_TALL = 360
+#: Rows beyond which a table scrolls, and its pixels then.
+_MOST, _TALL = 9, 360
 
 
 def figures(run: BenchmarkRun, counted: Sequence[RowFigures]) -> None:
     """Show rates, curves, groups, both truths, doses and reliability as tables."""
-    for label, table, tall in (
-        ("Thresholds set beforehand as a table", rate_table(run, counted), True),
-        ("ROC curves of every group as a table", roc_table(run), True),
-        ("Groups of prompts as a table", group_table(run, counted), True),
-        ("Truth by caption and by image", fact_table(run, counted), False),
-        ("Doses as a table", dose_table(run), True),
-        ("Reliability of the cause as a table", reliability_table(run.cause), False),
+    for label, table in (
+        ("Thresholds set beforehand as a table", rate_table(run, counted)),
+        ("ROC curves of every group as a table", roc_table(run)),
+        ("Groups of prompts as a table", group_table(run, counted)),
+        ("Truth by caption and by image", fact_table(run, counted)),
+        ("Doses as a table", dose_table(run)),
+        ("Reliability of the cause as a table", reliability_table(run.cause)),
     ):
         with st.expander(label, icon=":material/table_rows:"):
-            _show(table, tall=tall)
+            _show(table)
 
 
 def networks(run: BenchmarkRun) -> None:
@@ -57,11 +58,12 @@ def published(run: BenchmarkRun) -> None:
         _show(published_table(None if is_invented(run) else run))
 
 
-def _show(table: FigureTable, *, tall: bool = False) -> None:
+def _show(table: FigureTable) -> None:
     """Show a table with its note, which stands alone where there is no row."""
     if table.rows:
         headed = [{_head(head): cell for head, cell in row.items()} for row in table.records()]
-        st.dataframe(headed, hide_index=True, height=_TALL if tall else "content")
+        height: int | Literal["content"] = _TALL if len(table.rows) > _MOST else "content"
+        st.dataframe(headed, hide_index=True, height=height)
     st.caption(layout.plain(table.note))
 
 
