@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.counting import plural
+from mmh_core.counting import agreeing, plural
 from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import item_places
@@ -100,7 +100,7 @@ def _next(progress: QueueProgress) -> None:
     """Show what to do after this item."""
     left = progress.items - progress.judged
     advice = (
-        f"Judge the {plural(left, 'item')} that {'is' if left == 1 else 'are'} left, skipped ones "
+        f"Judge the {plural(left, 'item')} that {agreeing(left, 'is', 'are')} left, skipped ones "
         "included."
         if left
         else "Let a second reviewer judge the same items, compare under Agreement, and export the "
