@@ -32,6 +32,7 @@ from mmh_core.statistics.intervals import (
     median_interval,
     paired_interval,
     paired_share_interval,
+    share_difference,
     share_interval,
 )
 
@@ -313,3 +314,24 @@ def test_correlations_over_captions(captions: int, shared: float) -> None:
         return correlation_interval(spearman(every >= 0), without)
 
     assert covers(interval, truth) >= LEAST
+
+
+@pytest.mark.parametrize(("share", "other"), [(0.5, 0.5), (0.05, 0.05), (0.9, 0.3), (0.02, 0.4)])
+def test_a_difference_of_shares_holds_the_true_one_over_every_possible_count(
+    share: float, other: float
+) -> None:
+    many, few = 30, 20
+    first = [share_interval(count, many) for count in range(many + 1)]
+    second = [share_interval(count, few) for count in range(few + 1)]
+    weights = np.outer(
+        binom.pmf(range(many + 1), many, share), binom.pmf(range(few + 1), few, other)
+    )
+    held = 0.0
+    for i, one in enumerate(first):
+        for j, two in enumerate(second):
+            difference = share_difference(one, two)
+            assert difference.low <= difference.value == i / many - j / few <= difference.high
+            held += weights[i, j] * (difference.low <= share - other <= difference.high)
+    assert held >= 0.95
+    swapped, same = share_difference(second[3], first[7]), share_difference(first[7], second[3])
+    assert (swapped.low, swapped.high) == pytest.approx((-same.high, -same.low))

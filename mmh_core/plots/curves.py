@@ -29,7 +29,7 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     lid, data = float(estimates.lid[row]), float(estimates.true_lid[row])
     status = STATUSES[int(estimates.status[row])]
     figure = theme.base(
-        f"LID over the noise scale at {point.kind} {_own_number(run, point_id)}: "
+        f"LID over the noise scale at {point.kind} {point.number_in(run)}: "
         f"{theme.lid_text(lid)} at δ = {math.exp(float(estimates.log_delta[row])):.2g} "
         f"({status}); {theme.data_lid_name(run)} {theme.lid_text(data)}.",
         height=_HEIGHT,
@@ -180,9 +180,3 @@ def _training_alt(run: ManifoldRun) -> str:
         f"{last.fraction_memorized:.0%} of the samples have d1 / d2 below 1 / 3, where fresh data "
         f"has {run.chance_memorized:.0%}."
     )
-
-
-def _own_number(run: ManifoldRun, point_id: int) -> int:
-    """Return the row of the training set, or the number of the sample."""
-    training = len(run.shown)
-    return int(run.shown[point_id]) if point_id < training else point_id - training

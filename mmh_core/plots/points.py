@@ -34,6 +34,10 @@ class PointPlace:
         """Return the estimates that the point is a row of."""
         return snapshot.trained if self.kind == "training point" else snapshot.generated
 
+    def number_in(self, run: ManifoldRun) -> int:
+        """Return the row of the training set, or the number of the sample."""
+        return int(run.shown[self.index]) if self.kind == "training point" else self.index
+
     def points(self, run: ManifoldRun, snapshot: Snapshot | None) -> Tensor:
         """Return the points (n, *shape) that the point is a row of."""
         if snapshot is None:
@@ -168,9 +172,8 @@ def hover_text(run: ManifoldRun, snapshot: Snapshot | None, point: PointPlace) -
         lid = theme.lid_text(float(run.train.lid[row]))
         return f"<b>training point {row}</b><br>{data_lid} {lid}"
     estimates = point.estimates(snapshot)
-    own = int(run.shown[point.index]) if point.kind == "training point" else point.index
     lines = [
-        f"<b>{point.kind} {own}</b>",
+        f"<b>{point.kind} {point.number_in(run)}</b>",
         f"model LID {theme.lid_text(float(estimates.lid[point.index]))}",
         f"{data_lid} {theme.lid_text(float(estimates.true_lid[point.index]))}",
         VERDICTS[int(estimates.verdict[point.index])],

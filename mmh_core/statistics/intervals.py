@@ -210,3 +210,15 @@ def paired_interval(after: Tensor, before: Tensor) -> Interval:
 def paired_share_interval(after: Tensor, before: Tensor) -> Interval:
     """Return the mean change of shares (N,), which lies from -1 to 1, with Gaffke's interval."""
     return mean_share_interval(after.double() - before.double(), -1.0, 1.0)
+
+
+def share_difference(share: Interval, other: Interval) -> Interval:
+    """Return `share - other` with the interval that follows from those of independent shares.
+
+    Each end adds the distances to the ends of the two in squares (MOVER: Zou and Donner 2008,
+    "Construction of confidence limits about effect measures", eq. 5), at the level of the two.
+    """
+    value = share.value - other.value
+    below = math.hypot(share.value - share.low, other.high - other.value)
+    above = math.hypot(share.high - share.value, other.value - other.low)
+    return Interval(value, value - below, value + above)

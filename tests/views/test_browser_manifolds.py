@@ -52,11 +52,12 @@ def test_the_circle_from_a_deep_link_to_a_point_and_a_second_run_cancelled(
     wait_for_app(browser_page)
     chart.scroll_into_view_if_needed()
     browser_page.mouse.click(*chart.evaluate(PLACE, 3))
-    sees(browser_page, re.compile(r"^Point \d+$"))
+    sees(browser_page, re.compile(r"^(Generated sample|Training point) \d+$"))
     # Points may lie on top of each other; the one that the click hit is in the link.
     expect(browser_page).to_have_url(re.compile(r"point=\d+"), timeout=PATIENCE)
-    point = link(browser_page)["point"]
-    expect(browser_page.get_by_role("heading", name=f"Point {point}", exact=True)).to_be_visible()
+    point = int(link(browser_page)["point"])
+    name = f"Training point {point}" if point < 60 else f"Generated sample {point - 60}"
+    expect(browser_page.get_by_role("heading", name=name, exact=True)).to_be_visible()
 
     epochs = browser_page.get_by_role("spinbutton", name="Epochs")
     epochs.fill("100000")
@@ -73,15 +74,15 @@ def test_a_second_browser_sees_its_own_choices_only(
     app_server: AppServer, chromium: Browser, browser_page: Page
 ) -> None:
     open_page(browser_page, f"{app_server.url}/manifolds?point=3&color=verdict&tab=image")
-    sees(browser_page, "Point 3")
+    sees(browser_page, "Training point 3")
     with chromium.new_context() as context:
         other = context.new_page()
         open_page(other, f"{app_server.url}/manifolds")
         sees(other, re.compile("Precomputed run: 47"))
-        sees(other, re.compile("^Point "))
+        sees(other, re.compile("^Generated sample "))
         wait_for_app(other)
         assert link(other) == {"manifold": "circle"}
-        expect(other.get_by_text("Point 3", exact=True)).to_have_count(0)
+        expect(other.get_by_text("Training point 3", exact=True)).to_have_count(0)
     assert link(browser_page) == {"manifold": "circle", "point": "3", "color": "verdict"}
 
 

@@ -111,7 +111,7 @@ def _cards(run: ManifoldRun, snapshot: Snapshot) -> None:
         "A close match with low LID is memorized; a close match alone can be a common way to "
         "write a digit. All training images are searched.",
         help="LID percentile: the share of this run's samples with a lower LID. Distance ratio: "
-        + words.COPY_RATE,
+        + words.DISTANCE_RATIO,
     )
     order = st.segmented_control(
         "Order", list(_ORDERS), default=_ORDERS[0], required=True, key="mf_order"
@@ -133,20 +133,17 @@ def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
     below = float((estimates.lid < estimates.lid[row]).float().mean())
     label = VERDICTS[int(estimates.verdict[row])]
     look = "verdict memorized" if label in MEMORIZED else "verdict"
-    first = len(snapshot.trained.lid)
     color = POINT_ROWS[label].color
-    pair = _image(
-        estimates.points[row], f"point {first + row}", f"Generated image {row}"
-    ) + _image(
+    pair = _image(estimates.points[row], f"sample {row}", f"Generated image {row}") + _image(
         run.train.points[nearest],
-        f"training {nearest}",
+        f"training point {nearest}",
         f"Nearest training image, training point {nearest}",
     )
-    copy = "a copy" if ratio < 1 / 3 else "no copy"
+    copy = "below" if ratio < 1 / 3 else "not below"
     return (
         f'<div class="mf-card"><div class="pair">{pair}</div>'
         f"<p>LID {words.number(lid, 1)} · percentile {below:.0%}".replace("%", "")
-        + f"<br>distance ratio {ratio:.2f}, {copy}</p>"
+        + f"<br>distance ratio {ratio:.2f}, {copy} 0.33</p>"
         f'<p class="{look}" style="border-left-color: {color}">'
         f"{escape(verdict_words(label))}</p></div>"
     )
@@ -164,7 +161,7 @@ def _pair(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
     """Show one image large, with its nearest training image where it is a generated one."""
     point = point_of(run, snapshot, chosen)
     image = point.estimates(snapshot).points[point.index]
-    parts = _image(image, point.kind, f"{point.kind} {point.index}")
+    parts = _image(image, point.kind, f"{point.kind} {point.number_in(run)}")
     if point.kind == "generated sample":
         row = int(snapshot.nearest[point.index])
         parts += _image(run.train.points[row], "nearest training image", f"Training image {row}")

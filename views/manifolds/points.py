@@ -20,7 +20,7 @@ from views.widgets import downloads, layout, words
 _MOST_ROWS = 500
 #: What the columns of the table are called; the exported file keeps their short names.
 _HEADS = {
-    "point": "Point",
+    "point": "Point number in links",
     "kind": "Kind",
     "x0": "x₁",
     "x1": "x₂",
@@ -112,7 +112,7 @@ def detail(
     """
     st.divider()
     point = point_of(run, snapshot, chosen)
-    _stepper(snapshot, chosen, count(run, snapshot))
+    _stepper(snapshot, chosen, f"{point.kind.capitalize()} {point.number_in(run):,}")
     left, right = layout.side_by_side("point", (2, 3))
     with left:
         if above is not None:
@@ -121,19 +121,21 @@ def detail(
     with right:
         layout.heading(
             "LID across noise scales",
-            "The plateau is the LID. Below it the network's approximation error dominates, above "
-            "it the shape of the whole data; without a plateau the value is uncertain. "
-            "Of several plateaus the finest is taken: thin directions count too.",
+            "The plateau is the LID. At smaller noise scales the network's approximation error "
+            "dominates, at larger ones the shape of the whole data; without a plateau the value "
+            "is uncertain. Of several plateaus that at the smallest noise scale is taken: thin "
+            "directions count too.",
             help=words.PLATEAU,
         )
         layout.chart(curves.lid_curve(run, snapshot, chosen), "mf_curve")
 
 
-def _stepper(snapshot: Snapshot, chosen: int, total: int) -> None:
+def _stepper(snapshot: Snapshot, chosen: int, name: str) -> None:
+    total = len(snapshot.trained.lid) + len(snapshot.generated.lid)
     memorized = sorted(_memorized(snapshot))
     later = next((i for i in memorized if i > chosen), memorized[0] if memorized else None)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.header(f"Point {chosen:,}", anchor=False, width="content")
+        st.header(name, anchor=False, width="content")
         for label, icon, target in (
             ("Previous", "arrow_back", (chosen - 1) % total),
             ("Next", "arrow_forward", (chosen + 1) % total),
@@ -182,7 +184,7 @@ def how_close(ratio: float) -> str:
     """Put the ratio of the distances to the nearest and the next training point into words."""
     if math.isnan(ratio):
         return "n/a (only one training point)"
-    return f"{ratio:.2f} ({'a copy: below' if ratio < 1 / 3 else 'no copy: above'} 0.33)"
+    return f"{ratio:.2f} ({'below 0.33, as of a copy' if ratio < 1 / 3 else 'not below 0.33'})"
 
 
 def selection(run: ManifoldRun, snapshot: Snapshot) -> None:

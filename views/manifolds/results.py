@@ -13,8 +13,9 @@ from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import theme
-from mmh_core.statistics.intervals import share_interval
+from mmh_core.statistics.intervals import share_difference, share_interval
 from mmh_core.studies.manifolds.conclusion import conclusion
+from mmh_core.studies.manifolds.data import fresh_draws
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 from views import kept_runs
 from views.manifolds import digits, figure, state, training
@@ -109,10 +110,19 @@ def _scrubber(run: ManifoldRun) -> Snapshot:
         key=_SCRUBBER,
         on_change=_take_step,
         args=(last.step,),
-        format_func=lambda s: f"{s:,} (epoch {by_step[s].epoch:,.0f})",
+        format_func=lambda s: _step_words(by_step[s]),
         help="Everything below shows the model after this many steps; drag to go back in time.",
     )
     return by_step[step]
+
+
+def _step_words(snapshot: Snapshot) -> str:
+    """Return a number of steps, with how often a training point was in their batches."""
+    seen = max(1, round(snapshot.epoch))
+    return (
+        f"{words.plural(snapshot.step, 'step')} (each training point seen about "
+        f"{words.plural(seen, 'time')})"
+    )
 
 
 def _take_step(last: int) -> None:
@@ -127,10 +137,10 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
     memorized = float(samples.memorized.float().mean())
     with st.container(horizontal=True, gap="small"):
         layout.metric(
-            "Copy rate of samples",
+            "Distance ratio below ⅓",
             words.percent(snapshot.fraction_memorized),
             _beside_fresh_data(run, snapshot),
-            words.COPY_RATE,
+            words.DISTANCE_RATIO,
         )
         layout.metric(
             "Model LID",
@@ -149,8 +159,8 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
             "Memorized by LID",
             words.percent(memorized),
             f"{round(memorized * many):,} of {many:,} samples",
-            "Share of samples whose LID is too low, near a training point or not; the copy rate "
-            f"goes by distances instead, so the two differ. {words.OD_MEM} {words.DD_MEM}",
+            "Share of samples whose LID is too low, near a training point or not; the distance "
+            f"ratio goes by distances instead, so the two differ. {words.OD_MEM} {words.DD_MEM}",
         )
         layout.metric(
             "Fit",
@@ -167,14 +177,18 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
 
 
 def _beside_fresh_data(run: ManifoldRun, snapshot: Snapshot) -> str:
-    """Return how far the copy rate lies above that of fresh data, if beyond its interval."""
+    """Return how far the share of samples lies from that of fresh data, if distinguishable."""
     many, fresh = len(snapshot.distance_ratio), run.chance_memorized
-    rate = share_interval(round(snapshot.fraction_memorized * many), many)
-    if rate.low <= fresh <= rate.high:
-        return f"no more than fresh data, {words.percent(fresh)}"
-    points = 100 * (rate.value - fresh)
-    where = "above" if points > 0 else "below"
-    return f"{abs(points):.0f} points {where} fresh data, {words.percent(fresh)}"
+    draws = fresh_draws(run.config)
+    excess = share_difference(
+        share_interval(round(snapshot.fraction_memorized * many), many),
+        share_interval(round(fresh * draws), draws),
+    )
+    level = f"fresh data ({words.percent(fresh)})"
+    if excess.low <= 0 <= excess.high:
+        return f"not distinguishable from {level}"
+    points = abs(100 * excess.value)
+    return f"{points:.0f} points {'above' if excess.value > 0 else 'below'} {level}"
 
 
 def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:

@@ -29,7 +29,9 @@ TABS = {
     "data": "Data & reproduce",
 }
 GROUPS = {
-    "Paper scenarios": tuple(n for n, s in MANIFOLDS.items() if s.preset and s.plot != "images"),
+    "Scenarios after Ross et al. (2025)": tuple(
+        n for n, s in MANIFOLDS.items() if s.preset and s.plot != "images"
+    ),
     "Manifolds with known LID": tuple(n for n, s in MANIFOLDS.items() if not s.preset),
     "Handwritten digits": tuple(n for n, s in MANIFOLDS.items() if s.plot == "images"),
 }

@@ -17,7 +17,8 @@ def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
     layout.heading(
         "Training curves",
         "The loss should level off. Memorization begins where model LID falls below the true "
-        "LID; a copy rate no higher than that of fresh data means no copies.",
+        "LID; a share of distance ratios below ⅓ no higher than that of fresh data is no sign of "
+        "copies.",
     )
     layout.chart(curves.training(run, snapshot), "mf_training")
     layout.heading(

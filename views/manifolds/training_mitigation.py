@@ -75,7 +75,7 @@ def _table(columns: list[tuple[str, Snapshot]]) -> None:
             row("Model LID, median of training points", lids("lid_trained")),
             row("Samples memorized by LID", shares("memorized_generated")),
             row("Training points memorized by LID", shares("memorized_trained")),
-            row("Copy rate of samples", shares("copies")),
+            row("Samples of distance ratio below ⅓", shares("copies")),
         ],
         hide_index=True,
         height="content",

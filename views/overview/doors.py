@@ -25,13 +25,16 @@ STYLE = """<style>
 .ov-card p {margin: 0; font-size: .9rem; line-height: 1.45; opacity: .85; flex: 1;}
 .ov-card .ov-go {font-size: .9rem; font-weight: 600; opacity: 1; flex: none;}
 .ov-sketch {height: 96px; width: 96px; display: block;}
-.ov-card .ov-pair {height: 96px;}
+.ov-card .ov-pair {min-height: 96px;}
 .ov-further {margin: .9rem 0 0; font-size: .9rem;}
 .ov-further a {color: inherit; font-weight: 600; text-decoration-color: #0b8fb3;
   text-underline-offset: .2em;}
-.ov-pair {display: flex; gap: .5rem; align-items: center;}
-.ov-pair img {height: 96px; width: 96px; image-rendering: pixelated; border-radius: .25rem;}
-.ov-pair span {opacity: .75; font-size: 1.2rem;}
+.ov-pair {display: flex; gap: .5rem; align-items: start;}
+.ov-pair figure {margin: 0; width: 96px;}
+.ov-pair figcaption {font-size: .75rem; line-height: 1.3; opacity: .85; margin-top: .2rem;}
+.ov-pair img {height: 96px; width: 96px; display: block; image-rendering: pixelated;
+  border-radius: .25rem;}
+.ov-pair span {opacity: .75; font-size: 1.2rem; line-height: 96px;}
 .ov-step {display: inline-block; min-width: 1.5rem; height: 1.5rem; line-height: 1.5rem;
   text-align: center; border-radius: 1rem; background: #12788a; color: #fff; font-size: .85rem;
   margin-right: .45rem;}
@@ -63,7 +66,7 @@ _FURTHER = (
     (
         "review",
         "Review flagged prompts",
-        "scan a table of prompts, judge them, export the case",
+        "scan a table of prompts, judge them, export the judgements",
     ),
     (
         "benchmark",
@@ -101,7 +104,7 @@ def tour() -> None:
         (
             {"example": "duplicate"},
             "images",
-            _pair(images.generated, "=", images.training, "Generated", "Training image"),
+            _pair(images.training, "→", images.generated, "training image", "generated image"),
             "A training image, copied",
             "The training set holds this image dozens of times. Most seeds reproduce it, and "
             "the LID is far below that of reference prompts.",
@@ -109,10 +112,11 @@ def tour() -> None:
         (
             {"example": "duplicate"} | ({"cell": images.cell} if images.cell else {}),
             "mitigation",
-            _pair(images.copied, "→", images.mitigated, "Without", f"With {images.label}"),
-            "The copy, mitigated",
-            "The same prompt from the same starting noise, with a mitigation: no training "
-            "image is reproduced. The effect on prompt alignment stands beside it.",
+            _pair(images.copied, "→", images.mitigated, "no mitigation", f"with {images.label}"),
+            "A copy, mitigated",
+            "Another memorized prompt, from the same starting noise without and with a "
+            "mitigation: with it no training image is reproduced. The page shows the effect on "
+            "prompt alignment too.",
         ),
     )
     cards = "".join(
@@ -146,8 +150,9 @@ def _pair(first: bytes, sign: str, second: bytes, alt: str, other: str) -> str:
     if not first or not second:
         return ""
     images = [
-        f'<img alt="{escape(words)}" title="{escape(words)}" '
+        f'<figure><img alt="{escape(words)}" '
         f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+        f"<figcaption>{escape(words)}</figcaption></figure>"
         for data, words in ((first, alt), (second, other))
     ]
     return f'<div class="ov-pair">{images[0]}<span>{sign}</span>{images[1]}</div>'
@@ -157,7 +162,15 @@ def _circle() -> str:
     """Return a small drawing of an arc with isolated points, as an image: HTML may hold no SVG."""
     lone = "".join(
         f'<circle cx="{x}" cy="{y}" r="4" fill="#d55e00"/>'
-        for x, y in ((13, 40), (22, 22), (38, 13.5), (58, 13.4), (75, 24), (83, 39))
+        for x, y in (
+            (13.2, 38.7),
+            (20.4, 24.9),
+            (32.8, 15.4),
+            (48, 12),
+            (63.2, 15.4),
+            (75.6, 24.9),
+            (82.8, 38.7),
+        )
     )
     drawing = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="96" height="96" viewBox="0 0 96 96">'

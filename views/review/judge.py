@@ -44,7 +44,7 @@ def section() -> None:
     if view is None:
         st.info(
             "Every filtered item is judged. Change the filter in the sidebar, open an item in the "
-            "table, or export the case.",
+            "table, or export the judgements.",
             icon=":material/done_all:",
         )
         _undo(mark)

@@ -25,10 +25,10 @@ DD_MEM = (
     "Data-driven memorization: the data itself has few dimensions here, as with duplicates, "
     "and the model learned that. Only other data, without the copies, would help."
 )
-COPY_RATE = (
-    "Share of generated samples that are at most a third as far from the nearest training "
-    "point as from the next one (Carlini et al. 2023). In few dimensions many fresh points of "
-    "the data do so by chance: only an excess over their share means copying."
+DISTANCE_RATIO = (
+    "The distance to the nearest training point divided by that to the next one: below a third "
+    "for a copy (Carlini et al. 2023). In few dimensions it is so by chance for many fresh "
+    "points of the data: only a share above theirs is a sign of copies."
 )
 
 

@@ -58,6 +58,11 @@ def study_data(config: ManifoldConfig) -> StudyData:
     return StudyData(train, _held_out(config, train.points), truth)
 
 
+def fresh_draws(config: ManifoldConfig) -> int:
+    """Return how many fresh points the training set of a run is compared with."""
+    return DIGIT_COUNT - config.points if config.manifold == "digits" else _HELD_OUT_POINTS
+
+
 def _held_out(config: ManifoldConfig, train: Tensor) -> Tensor:
     """Return a fresh draw from what the training points are drawn from, copies in proportion.
 
