@@ -206,9 +206,9 @@ def test_a_box_in_the_image_becomes_a_table_that_can_be_cleared(
     table = app.dataframe[0].value
     last = circle.snapshots[-1]
     # Samples first, under names that a person reads.
-    assert table["Point"].tolist() == [110, 2]
+    assert table["Number in links"].tolist() == [110, 2]
     assert table["Kind"].tolist() == ["generated sample", "training point"]
-    assert table["Learned LID"].tolist() == pytest.approx(
+    assert table["Model LID"].tolist() == pytest.approx(
         [float(last.generated.lid[110 - len(circle.shown)]), float(last.trained.lid[2])]
     )
     assert not {"x0", "true_lid", "log_delta"} & set(table.columns)

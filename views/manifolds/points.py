@@ -20,13 +20,13 @@ from views.widgets import downloads, layout, words
 _MOST_ROWS = 500
 #: What the columns of the table are called; the exported file keeps their short names.
 _HEADS = {
-    "point": "Point number in links",
+    "point": "Number in links",
     "kind": "Kind",
     "x0": "x₁",
     "x1": "x₂",
     "x2": "x₃",
     "true_lid": "True LID",
-    "lid": "Learned LID",
+    "lid": "Model LID",
     "log_delta": "ln δ of the LID",
     "plateau": "Plateau",
     "verdict": "Verdict",
