@@ -16,5 +16,6 @@ def about() -> str:
         f"by local intrinsic dimension. {number}License: Apache-2.0.\n\n"
         "Words are explained in the [glossary](glossary). Theme and print are in this menu, under "
         "*Settings* and *Print*. Prompts, images and verdicts stay in the data folder that the "
-        "overview names; the app contacts nobody."
+        "overview names. The app contacts nobody, except, with consent, the service for rewording "
+        "prompts that `--endpoint` names."
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmh_core.retrieval.index import Index
+    from mmh_core.subject.copies import ImageCopyEvidence
     from mmh_core.subject.training_set import TrainingSet
 
 Floats = NDArray[np.float64]
@@ -77,6 +78,16 @@ def training_neighborhood(training_set: TrainingSet, row: int) -> TrainingNeighb
     freedom = TrainingNeighborhood(exact, versions, UNKNOWN, usual.multiplicity, usual.lid)
     lid = Interval(0.0, 0.0, 0.0) if freedom.repeated else neighbor_lid(index, row, others)
     return TrainingNeighborhood(exact, versions, lid, usual.multiplicity, usual.lid)
+
+
+def neighborhood_of(
+    training_set: TrainingSet | None, copy: ImageCopyEvidence
+) -> TrainingNeighborhood | None:
+    """Return the training set around the image that was copied, None where that is unknown."""
+    row = None if training_set is None else training_set.row(copy.nearest)
+    if training_set is None or row is None:
+        return None
+    return training_neighborhood(training_set, row)
 
 
 def neighbor_lid(index: Index, row: int, others: Rows) -> Interval:

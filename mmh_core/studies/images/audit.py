@@ -23,7 +23,7 @@ from mmh_core.studies.images.lid import (
     with_curves,
 )
 from mmh_core.studies.images.run import ImageResult
-from mmh_core.studies.images.verdict_basis import VerdictBasis
+from mmh_core.studies.images.verdict import VerdictBasis
 from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.crop_search import search_crops

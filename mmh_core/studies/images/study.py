@@ -39,7 +39,7 @@ from mmh_core.studies.images.run import (
     ImageRun,
     image_batch,
 )
-from mmh_core.studies.images.verdict_basis import VerdictBasis
+from mmh_core.studies.images.verdict import VerdictBasis
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts

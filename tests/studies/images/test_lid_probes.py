@@ -17,7 +17,7 @@ from mmh_core.statistics.intervals import Interval, half_width
 from mmh_core.studies.images.lid import estimate_curves, estimate_lid, estimate_lids
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, SURE, UNPROMPTED, clear_of, decided
 from mmh_core.studies.images.run import ImageResult
-from mmh_core.studies.images.verdict_basis import cause_settled
+from mmh_core.studies.images.verdict import cause_settled
 from mmh_core.text_to_image.model import TextToImage
 from tests.text_to_image.conftest import ModelOf
 
