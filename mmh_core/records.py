@@ -156,7 +156,8 @@ class LabelledPrompt:
     nothing. `copies` is the dose k: how often each image of the prompt stands in the training set
     (0 for none), None where unknown; `near` says by what transform its copies differ, "" for exact
     ones. `aside` says why a prompt is measured but counted in no area: neither label holds of it,
-    as of a caption with two copies; "" for all others.
+    such as a caption whose image occurs only twice: too often for a reference prompt, too seldom
+    to be called memorized. "" for all others.
     """
 
     prompt: str

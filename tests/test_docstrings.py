@@ -60,7 +60,6 @@ VAGUE = frozenset(
 #: Fields of records in files that older versions wrote.
 STORED = frozenset(
     [
-        ("CauseRow", "said"),
         ("Measured", "found"),
         ("ScanState", "known"),
     ]

@@ -194,9 +194,9 @@ def _parameters(source: str) -> dict[str, int]:
 
 @st.cache_data(show_spinner=False)
 def _read_parameters(source: str, stamps: str) -> dict[str, int]:
-    from mmh_core.text_to_image.stable_diffusion import parameters
+    from mmh_core.text_to_image.stable_diffusion import parameter_counts
 
-    return parameters(source)
+    return parameter_counts(source)
 
 
 @st.cache_resource(show_spinner=False)
@@ -222,12 +222,17 @@ def source_of(name: str) -> str:
     )
 
 
+def check_allowed(name: str) -> None:
+    """Refuse a model that may not be chosen. Errors: MMHError."""
+    source_of(name)
+
+
 def model_of(value: object, messages: list[str]) -> str:
     """Return the model named, or the shipped one and a sentence where it may not be chosen."""
     if value is None:
         return POCKET
     try:
-        source_of(str(value))
+        check_allowed(str(value))
     except (MMHError, ValueError):
         names = ", ".join(choice.name for choice in choices())
         messages.append(

@@ -18,7 +18,7 @@ from mmh_core.cli.furnish import furnish
 from mmh_core.cli.images import audit, images
 from mmh_core.cli.index import index
 from mmh_core.cli.mitigation import mitigate, mitigation_benchmark
-from mmh_core.cli.options import PARTS, JsonFile, RunFile, Seed, Seeds
+from mmh_core.cli.options import PARTS_HELP, JsonFile, RunFile, Seed, Seeds
 from mmh_core.cli.output import check_places, run_steps, seed_numbers, write_json
 from mmh_core.cli.pocket import app as pocket
 from mmh_core.cli.review import app as review
@@ -32,7 +32,7 @@ from mmh_core.records import MMHError
 
 _WITH_MODEL = (images, audit, benchmark, calibrate, scan, score, mitigate, mitigation_benchmark)
 _NAMES = {function.__name__.replace("_", "-") for function in _WITH_MODEL}
-_PARTS = ("--base", "--model", "--unet", "--vae")
+_PART_OPTIONS = ("--base", "--model", "--unet", "--vae")
 
 app = typer.Typer(
     add_completion=False,
@@ -44,12 +44,12 @@ app = typer.Typer(
 app.command("app", options_metavar="")(open_app)
 for _command in _WITH_MODEL:
     _table = f"{TABLE_HELP} " if _command in (benchmark, calibrate, scan) else ""
-    app.command(epilog=f"{_table}{PARTS}")(_command)
+    app.command(epilog=f"{_table}{PARTS_HELP}")(_command)
 app.command()(index)
 app.command()(user)
 app.command()(docs)
 pocket.command("training-mitigation")(training_mitigation)
-# Its name before.
+# The old name of training-mitigation, kept for scripts.
 pocket.command("cure", hidden=True)(training_mitigation)
 pocket.command("furnish")(furnish)
 app.add_typer(pocket, name="pocket")
@@ -96,7 +96,8 @@ def manifold(
 @app.command("lid-benchmark")
 def lid_benchmark(
     cases: Annotated[
-        str | None, typer.Option(help="Trained networks to run, separated by commas.")
+        str | None,
+        typer.Option(help="Cases to train and compare, separated by commas; all by default."),
     ] = None,
     seeds: Seeds = "0",
     steps: Annotated[int | None, typer.Option(help="Shorten every training to this.")] = None,
@@ -139,7 +140,7 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
     left = words[:end]
     while left:
         option, equals, value = left.pop(0).partition("=")
-        if option not in _PARTS:
+        if option not in _PART_OPTIONS:
             rest.append(option + equals + value)
             continue
         if not (equals or left):

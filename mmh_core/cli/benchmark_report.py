@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mmh_core.cli.output import warn, write_json
+from mmh_core.cli.tables import plain
 
 if TYPE_CHECKING:
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
@@ -23,11 +24,9 @@ def report(
 ) -> None:
     """Print everything about a run, and write it where files are named.
 
-    Published figures, which are of a real checkpoint, stand beside a run on anything but a made
-    world.
+    Published figures, which are of real checkpoints, are printed beside runs on real checkpoints
+    only.
     """
-    from dataclasses import fields
-
     from mmh_core.report.detection_tables import (
         detector_table,
         fact_table,
@@ -44,13 +43,13 @@ def report(
     )
     from mmh_core.store.archive import save_record
     from mmh_core.studies.detection.figures import row_figures
-    from mmh_core.studies.detection.findings import findings, is_invented
+    from mmh_core.studies.detection.findings import findings, is_synthetic
 
     figures = row_figures(run)
     sentences = findings(run, figures)
     tables = [detector_table(run), rate_table(run, figures), roc_table(run)]
     tables += [group_table(run, figures), fact_table(run, figures), dose_table(run)]
-    if not is_invented(run):
+    if not is_synthetic(run):
         tables.append(published_table(run))
     tables += [cause_table(run), reliability_table(run.cause)]
     if run.networks is not None:
@@ -63,6 +62,5 @@ def report(
     if out is not None:
         save_record(out, run)
     if json_file is not None:
-        fields_of_run = {field.name: getattr(run, field.name) for field in fields(run)}
         made = {"sentences": sentences, "figures": figures, "doses": run.doses}
-        write_json({**fields_of_run, **made, "throughput": pace}, json_file)
+        write_json({**plain(run), **made, "throughput": pace}, json_file)

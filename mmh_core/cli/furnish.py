@@ -104,7 +104,7 @@ def _calibration(at: Furnishing) -> None:
         steps=STEPS,
     )
     calibration = run_steps(steps)
-    at.keep(
+    at.merge_calibration(
         replace(
             empty_calibration(at.model),
             copy_thresholds=calibration.copy_thresholds,
@@ -121,7 +121,7 @@ def _normal(at: Furnishing) -> None:
     references = run_steps(
         pocket_reference_prompts(at.folder, at.model, scale, at.seed, kept=at.parts("normal"))
     )
-    at.keep(replace(empty_calibration(at.model), reference_prompts=references))
+    at.merge_calibration(replace(empty_calibration(at.model), reference_prompts=references))
 
 
 def _early(at: Furnishing) -> None:
@@ -129,7 +129,7 @@ def _early(at: Furnishing) -> None:
     from mmh_core.subject.calibration import empty_calibration
 
     early = run_steps(pocket_early(at.folder, at.model, at.seed))
-    at.keep(replace(empty_calibration(at.model), early=early))
+    at.merge_calibration(replace(empty_calibration(at.model), early=early))
 
 
 def _cause(at: Furnishing) -> None:
@@ -141,7 +141,7 @@ def _cause(at: Furnishing) -> None:
     scale = image_calibration(at.folder).lid_scale.log_delta
     labelled = pocket_labelled(at.folder, at.seed)
     cause = run_steps(calibrate_causes(labelled, at.subject(), SEEDS, scale))
-    at.keep(replace(empty_calibration(at.model), cause=cause))
+    at.merge_calibration(replace(empty_calibration(at.model), cause=cause))
 
 
 def _detectors(at: Furnishing) -> None:
@@ -154,7 +154,7 @@ def _detectors(at: Furnishing) -> None:
     detectors = run_steps(
         calibrate_detectors(labelled, subject, early=early, kept=at.parts("detectors"))
     )
-    at.keep(replace(empty_calibration(at.model), detectors=detectors))
+    at.merge_calibration(replace(empty_calibration(at.model), detectors=detectors))
 
 
 def _figures(at: Furnishing) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", "ImageConfig", "MitigationConfig")
 #: The stage that writes the model; it comes before all others.
-FOLDER = "folder"
+MODEL_STAGE = "folder"
 #: Kinds of captions of which a finished example is kept, and those of the comparison.
 _EXAMPLES = ("duplicate", "near-duplicate", "template", "unique", "fresh")
 _COMPARED = ("duplicate", "unique", "fresh")
@@ -44,7 +44,7 @@ def furnish_second(
     from mmh_core.pocket.second.plan import SecondConfig
     from mmh_core.pocket.second.training import Workshop
 
-    names = (FOLDER, *STAGES)
+    names = (MODEL_STAGE, *STAGES)
     chosen = [name.strip() for name in stages.split(",") if name.strip()] or list(names)
     unknown = [name for name in chosen if name not in names]
     if unknown:
@@ -65,49 +65,50 @@ def run_second(
     inspection: Inspection,
     chosen: list[str],
     restart: bool = False,
-    placed: LayoutSteps = umap_layout_steps,
-    causes: CauseCounts | None = None,
+    layout: LayoutSteps = umap_layout_steps,
+    cause_counts: CauseCounts | None = None,
 ) -> None:
     """Run the chosen stages: the model's folder first, then all that is made of it.
 
-    `placed` makes the map of the training images, `causes` says how much is measured of those:
-    trials of the machinery use less than usual.
+    `layout` makes the map of the training images; `cause_counts` says on how many captions
+    and seeds the cause is calibrated: tests take fewer than usual.
     Errors: MMHError for a build that is not finished.
     """
     from mmh_core.pocket.assets import world_number
     from mmh_core.pocket.second.embedded import embed_second
 
     check_places(at.work / "done", at.folder / "x")
-    if FOLDER in chosen:
-        shop, mark = inspection.shop, at.work / f"{FOLDER}.done"
+    if MODEL_STAGE in chosen:
+        shop, mark = inspection.shop, at.work / f"{MODEL_STAGE}.done"
         stamp = shop.stamp("assembly")
         written = mark.exists() and mark.read_text().strip() == stamp
         if restart or not written or not (at.folder / "world.json").is_file():
-            typer.echo(f"{FOLDER}: begins.")
-            run_to_end(embed_second(shop, at.folder, placed))
+            typer.echo(f"{MODEL_STAGE}: begins.")
+            run_to_end(embed_second(shop, at.folder, layout))
             write_text(mark, f"{stamp}\n")
         else:
-            typer.echo(f"{FOLDER}: finished before.")
-    rest = [name for name in chosen if name != FOLDER]
+            typer.echo(f"{MODEL_STAGE}: finished before.")
+    rest = [name for name in chosen if name != MODEL_STAGE]
     if rest and not (at.folder / "world.json").is_file():
-        raise MMHError(f"{at.folder} holds no model: run the stage {FOLDER} first.")
+        raise MMHError(f"{at.folder} holds no model: run the stage {MODEL_STAGE} first.")
     if rest and world_number(at.folder) != 2:
         raise MMHError(
-            f"{at.folder} holds the first world: run the stage {FOLDER} first, which replaces it."
+            f"{at.folder} holds the first world: run the stage {MODEL_STAGE} first, which "
+            "replaces it."
         )
     if rest:
-        run_stages(at, rest, restart, second_stages(inspection, causes))
+        run_stages(at, rest, restart, second_stages(inspection, cause_counts))
 
 
 def second_stages(
-    inspection: Inspection, causes: CauseCounts | None = None
+    inspection: Inspection, cause_counts: CauseCounts | None = None
 ) -> dict[str, Callable[[Furnishing], None]]:
-    """Return the stages behind the folder: the first world's, some of them in other ways."""
+    """Return the stages after the model is written: the first world's, some done otherwise."""
     return {
         **STAGES,
         "calibration": lambda at: _calibration(at, inspection),
-        "cause": lambda at: _cause(at, inspection, causes),
-        "figures": lambda at: _figures(at, inspection, causes),
+        "cause": lambda at: _cause(at, inspection, cause_counts),
+        "figures": lambda at: _figures(at, inspection, cause_counts),
         "images": _images,
         "benchmark": lambda at: benchmark_figures(at, _BENCHMARKED),
         "mitigation": _mitigation,
@@ -115,13 +116,16 @@ def second_stages(
 
 
 def _calibration(at: Furnishing, inspection: Inspection) -> None:
-    """Keep the copy thresholds and the scale of LID, measured as for the check and kept there."""
+    """Put the copy thresholds and the noise scale of LID into the model's calibration.
+
+    They are those of the check, which keeps them in the work folder of the build.
+    """
     from mmh_core.subject.calibration import empty_calibration
 
     for measurement in inspection.calibrations():
         for done, of in measurement.run():
             typer.echo(f"{measurement.words}: {done} of {of}", err=True)
-    at.keep(
+    at.merge_calibration(
         replace(
             empty_calibration(at.model),
             copy_thresholds=inspection.thresholds,
@@ -130,22 +134,22 @@ def _calibration(at: Furnishing, inspection: Inspection) -> None:
     )
 
 
-def _cause(at: Furnishing, inspection: Inspection, counts: CauseCounts | None) -> None:
-    """Keep the calibration of the cause, over all networks that are finished."""
+def _cause(at: Furnishing, inspection: Inspection, cause_counts: CauseCounts | None) -> None:
+    """Put the calibration of the cause, over all finished networks, into the model's file."""
     from mmh_core.studies.detection.network_causes import NetworkCauses
     from mmh_core.subject.calibration import empty_calibration
 
-    causes = NetworkCauses(inspection, counts)
+    causes = NetworkCauses(inspection, cause_counts)
     for measurement in causes.measurements():
         for done, of in measurement.run():
             typer.echo(f"{measurement.words}: {done} of {of}", err=True)
     if causes.missing:
         missing = ", ".join(causes.missing)
         typer.echo(f"The cause is calibrated without {missing}: not trained yet.", err=True)
-    at.keep(replace(empty_calibration(at.model), cause=causes.calibration()))
+    at.merge_calibration(replace(empty_calibration(at.model), cause=causes.calibration()))
 
 
-def _figures(at: Furnishing, inspection: Inspection, causes: CauseCounts | None) -> None:
+def _figures(at: Furnishing, inspection: Inspection, cause_counts: CauseCounts | None) -> None:
     """Write the figures of the check into the card; what is measured is not measured again."""
     from mmh_core.cli.tables import check_table, plain
     from mmh_core.pocket.furnish import add_to_card
@@ -158,7 +162,7 @@ def _figures(at: Furnishing, inspection: Inspection, causes: CauseCounts | None)
         shop.work,
         device=device_of(at.device),
         counts=inspection.counts,
-        cause=lambda measured: NetworkCauses(measured, causes),
+        cause=lambda measured: NetworkCauses(measured, cause_counts),
     )
     figures = run_steps(steps)
     add_to_card(at.folder, {"figures": plain(figures.rows)})

@@ -85,7 +85,7 @@ class Furnishing:
         training_set = pocket_training_set(self.folder, calibration)
         return Subject(self.model, training_set, calibration, self.name)
 
-    def keep(self, parts: Calibration) -> None:
+    def merge_calibration(self, parts: Calibration) -> None:
         """Write parts of the calibration beside the model, and list the digests of the folder.
 
         A calibration of other weights makes way.

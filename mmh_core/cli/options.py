@@ -10,7 +10,7 @@ import typer
 from mmh_core.installation import PROGRAM
 
 #: How a model is named by its parts; `cli.with_parts` joins them to its name.
-PARTS = (
+PARTS_HELP = (
     "In place of --model: --base MODEL with --unet FOLDER, the network that training left, or "
     "with --vae FILE, another autoencoder, or with both."
 )

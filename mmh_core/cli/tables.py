@@ -146,10 +146,13 @@ def plain(value: Any) -> Any:
 
     from torch import Tensor
 
+    from mmh_core.formats.plain_records import JSON_NAMES
+
     if isinstance(value, Tensor):
         return plain(value.tolist())
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        names = JSON_NAMES.get(type(value).__name__, {})
+        return {names.get(f.name, f.name): plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     if isinstance(value, dict):

@@ -23,7 +23,7 @@ Branch = Literal["conditional", "unconditional", "guided"]
 LOG_DELTA = math.log(0.34)
 
 CITATIONS: dict[LidEstimator, str] = {
-    "soft_spectral_count": "hypothesis: Ross et al. 2025, arXiv 2411.00113; count: this project",
+    "soft_spectral_count": "hypothesis: Ross et al. 2025; estimator: this project",
     "flipd": "hypothesis: Ross et al. 2025; FLIPD: Kamkari et al. 2024",
     "dsm": "hypothesis: Ross et al. 2025; denoising loss: Yeats et al. 2025",
 }
@@ -36,8 +36,8 @@ class Lid(OneColumn):
     """Minus the model's LID at the final latents, at the noise scale `log_delta`.
 
     Ross et al. 2025 (arXiv 2411.00113): an image is memorized where LID is too small. `branch`
-    is the distribution: that of images given the prompt, that of all images (no caption is used),
-    or the guided score, which is the score of no density. Each image has its own probes, drawn
+    is the score used: conditional on the prompt, unconditional (no caption), or guided, which is
+    not the score of any density. Each image has its own probes, drawn
     from the model, the prompt and the image (`text_to_image.image_probes`), so that its value does
     not depend on its company. The cost is the estimator's, twice for the guided score.
     """
@@ -76,9 +76,9 @@ class Lid(OneColumn):
         """Return the LID (B, 1)."""
         trace = inputs.generated()
         run = ESTIMATORS[self.estimator].run
-        score_model, networks = model.score_model, 1
+        score_model, evaluations_per_score = model.score_model, 1
         if self.branch == "guided":
-            score_model, networks = guided(score_model, trace.guidance), 2
+            score_model, evaluations_per_score = guided(score_model, trace.guidance), 2
         lid = torch.empty(len(inputs), 1)
         cost = 0.0
         for group in inputs.groups():
@@ -96,7 +96,7 @@ class Lid(OneColumn):
                     ),
                 )
                 lid[rows, 0] = estimate.lid.float().cpu()
-                cost += networks * estimate.nfe * len(rows)
+                cost += evaluations_per_score * estimate.nfe * len(rows)
         return Measurement(lid, cost / len(inputs), trace.nfe)
 
     def score(self, values: Tensor) -> Tensor:

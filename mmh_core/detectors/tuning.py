@@ -36,7 +36,8 @@ FOLDS = 5
 class TunedSetting:
     """A detector's times, noise scale and sign as the rule sets them.
 
-    `t` is NaN where the detector has no time, `low` where it has no second one, and `log_delta`
+    `t` is NaN where the detector has no time; of a detector with two, `t` (also `high`) is the
+    higher and `low` the lower one, NaN for one without. `log_delta` is NaN and `log_delta`
     where it has no noise scale. `sign` is -1 where reference prompts score higher as published,
     else 1. `auc` is that of the calibration half, the largest of `choices` settings.
     """
@@ -63,13 +64,14 @@ class TunedSetting:
         if not math.isnan(self.log_delta):
             parts.append(f"noise scale {math.exp(self.log_delta):.2g}")
         parts.append("sign as published" if self.sign > 0 else "sign reversed")
-        where = f"best of {self.choices} (AUC {self.auc:.3f} where chosen)"
+        best = f"best of {self.choices} settings and signs"
+        where = f"{best} (AUC {self.auc:.3f} on the calibration half)"
         return ", ".join([*parts, where])
 
 
 @dataclass(frozen=True)
 class ReversedSign:
-    """A detector whose score counts the other way: higher = less memorized as published."""
+    """A detector with its score negated, since as published it is higher for *less* memorized."""
 
     detector: Detector
 
@@ -108,7 +110,7 @@ class ReversedSign:
         return -self.detector.score(values)
 
 
-def variants(detector: Detector) -> tuple[Detector, ...]:
+def grid_settings(detector: Detector) -> tuple[Detector, ...]:
     """Return the detector at every setting of its grid, its own first; itself without one."""
     return candidates(detector) if isinstance(detector, Tunable) else (detector,)
 
@@ -128,11 +130,11 @@ def signed(detector: Detector, setting: TunedSetting | None) -> Detector:
     return detector if setting is None or setting.sign > 0 else ReversedSign(detector)
 
 
-def keyed(variants_of: Mapping[str, Sequence[Detector]]) -> dict[str, Detector]:
+def keyed(settings_of: Mapping[str, Sequence[Detector]]) -> dict[str, Detector]:
     """Return all settings of all detectors by keys, for one pass that measures them together."""
     return {
         _key(name, number): detector
-        for name, settings in variants_of.items()
+        for name, settings in settings_of.items()
         for number, detector in enumerate(settings)
     }
 
@@ -140,14 +142,14 @@ def keyed(variants_of: Mapping[str, Sequence[Detector]]) -> dict[str, Detector]:
 def tuned(
     measurements: Mapping[str, Measurement],
     memorized: Tensor,
-    variants_of: Mapping[str, Sequence[Detector]],
+    settings_of: Mapping[str, Sequence[Detector]],
 ) -> tuple[tuple[TunedSetting, ...], dict[str, Measurement]]:
     """Return the setting of every detector, and its measurement at that setting.
 
     `measurements` of the prompts with labels (P,) are by the keys of `keyed`.
     """
     chosen, at_chosen = [], {}
-    for name, settings in variants_of.items():
+    for name, settings in settings_of.items():
         parts = [measurements[_key(name, number)] for number in range(len(settings))]
         setting = best_setting(settings, [part.values for part in parts], memorized)
         chosen.append(setting)
@@ -174,8 +176,8 @@ def best_setting(
             scores = held_out_scores(detector, values, memorized)
         except MMHError:
             continue
-        read = scores.isfinite()
-        sides = scores[read & memorized], scores[read & ~memorized]
+        has_score = scores.isfinite()
+        sides = scores[has_score & memorized], scores[has_score & ~memorized]
         if not all(len(side) for side in sides):
             continue
         area = float(area_under_curve(*sides))
@@ -194,11 +196,11 @@ def held_out_scores(detector: Detector, values: Tensor, memorized: Tensor) -> Te
     """
     rows = values.reshape(len(memorized), -1, values.shape[1])
 
-    def scored(ready: Detector, part: Tensor) -> Tensor:
+    def score_rows(ready: Detector, part: Tensor) -> Tensor:
         return ready.score(part.flatten(0, 1)).reshape(len(part), -1).mean(1)
 
     if not isinstance(detector, Fittable):
-        return scored(detector, rows)
+        return score_rows(detector, rows)
     # Reference prompts in turn, and memorized ones in turn: folds are alike, and no seed is drawn.
     fold = torch.empty(len(memorized), dtype=torch.int64)
     for side in (memorized, ~memorized):
@@ -207,7 +209,7 @@ def held_out_scores(detector: Detector, values: Tensor, memorized: Tensor) -> Te
     for number in set(fold.tolist()):
         inside = fold == number
         ready = fit(detector, rows[~inside & ~memorized].flatten(0, 1))
-        scores[inside] = scored(ready, rows[inside])
+        scores[inside] = score_rows(ready, rows[inside])
     return scores
 
 

@@ -40,18 +40,22 @@ _SAMPLE, _SAMPLED = 50, 1_000
 _NO_PROSE = re.compile(r"\w+://\S+|\S+\.[A-Za-z0-9]{2,4}|[0-9a-fA-F-]{16,}|[\d\s.,:/TZ+-]+")
 
 
-#: Texts by column, or in half a sentence why the row cannot be read.
-Cells = tuple[str, ...] | str
+#: Why a row cannot be read, in half a sentence.
+Reason = str
+#: The texts of a row by column, or why it cannot be read.
+Cells = tuple[str, ...] | Reason
 
 
 @dataclass(frozen=True)
 class TextColumn:
-    """A column to read: texts longer than `longest` are cut one character beyond that length.
+    """A column to read by its `index`, -1 for none: then every text is "".
+
+    Texts longer than `longest` are cut one character beyond that length.
 
     `plain` columns hold one text; in others a list or an object of JSON is taken as text too.
     """
 
-    column: int
+    index: int
     longest: int
     plain: bool = False
 

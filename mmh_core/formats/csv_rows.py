@@ -57,8 +57,7 @@ def csv_table(path: Path) -> Table:
                 yield _misfit(len(record), len(head), _WORDS.get(delimiter, repr(delimiter)))
             else:
                 yield tuple(
-                    "" if p.column < 0 else _text(record[p.column])[: p.longest + 1]
-                    for p in columns
+                    "" if p.index < 0 else _text(record[p.index])[: p.longest + 1] for p in columns
                 )
 
     return Table(tuple(head), rows, first_line=True)

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmh_core.formats.columns import MAX_COLUMNS, Table, TextColumn, check_count, is_usual
+from mmh_core.formats.columns import (
+    MAX_COLUMNS,
+    Cells,
+    Reason,
+    Table,
+    TextColumn,
+    check_count,
+    is_usual,
+)
 from mmh_core.formats.texts import MAX_LINE, encoding_of, text_lines
 from mmh_core.records import MMHError
 
@@ -21,9 +29,11 @@ _SUFFIXES = (".json", ".jsonl", ".ndjson", ".jsonlines")
 _LINES = _SUFFIXES[1:]
 _CHUNK = 2**16
 _BLANK = " \t\r\n"
+#: What may follow "[" and ",", where no sign is expected.
+_VALUE_OR_END = ""
 _TOO_DEEP = "it is nested too deeply"
 
-Row = Mapping[str, Any] | str
+Row = Mapping[str, Any] | Reason
 
 
 def is_json(path: Path) -> bool:
@@ -61,22 +71,20 @@ def json_table(path: Path) -> Table:
         raise MMHError(f"No row of {path.name} can be read: {wrong}.")
     columns_of_table = tuple(names)
 
-    def rows(columns: Sequence[TextColumn]) -> Iterator[tuple[str, ...] | str]:
+    def rows(columns: Sequence[TextColumn]) -> Iterator[Cells]:
         for value in values():
             yield value if isinstance(value, str) else _cells(value, columns_of_table, columns)
 
     return Table(columns_of_table, rows)
 
 
-def _cells(
-    value: Mapping[str, Any], names: Sequence[str], columns: Sequence[TextColumn]
-) -> tuple[str, ...] | str:
+def _cells(value: Mapping[str, Any], names: Sequence[str], columns: Sequence[TextColumn]) -> Cells:
     cells = []
     for column in columns:
-        cell = None if column.column < 0 else value.get(names[column.column])
+        cell = None if column.index < 0 else value.get(names[column.index])
         if column.plain and isinstance(cell, list | dict):
             if not (isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], str)):
-                name = names[column.column][:40]
+                name = names[column.index][:40]
                 return f"its {name} is no text but a list or an object: write text"
             cell = cell[0]
         cells.append(_text(cell)[: column.longest + 1])
@@ -95,7 +103,7 @@ def _text(value: Any) -> str:
 
 
 def _decoder() -> json.JSONDecoder:
-    # Numbers as texts, so that no digit is lost and none too many counts.
+    # Numbers as texts, as they were written: 1.10 stays 1.10, and no digit is rounded away.
     return json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=lambda _: None)
 
 
@@ -182,9 +190,9 @@ def _elements(path: Path) -> Iterator[Any]:
         letter = text[at]
         if letter == "]" and expected != "[":
             at, closed = at + 1, True
-        elif expected and letter == expected:
-            at, expected = at + 1, "" if expected == "," else " "
-        elif expected.strip():
+        elif letter == expected:
+            at, expected = at + 1, _VALUE_OR_END
+        elif expected:
             raise ValueError(f"{expected!r} expected, not {text[at : at + 20]!r}")
         else:
             value, text, at = _value(decoder, text, at, chunks)
@@ -217,7 +225,10 @@ def _value(
 
 
 def _more(chunks: Iterator[str], least: int) -> str:
-    """Return so many further characters or more, so that no text is read very often."""
+    """Return more than `least` further characters, or all that are left.
+
+    The text so doubles each time, and is parsed again only a few times.
+    """
     pieces, size = list[str](), 0
     while size <= least and (piece := next(chunks, "")):
         pieces.append(piece)
@@ -235,7 +246,7 @@ def _chunks(path: Path) -> Iterator[str]:
 
 
 def _listed(values: Iterator[Any]) -> Iterator[Row]:
-    """Yield the rows of a list: objects, texts, or lists of cells below one of names."""
+    """Yield the rows of a list: objects, texts, or a list of column names and lists of cells."""
     head: list[str] | None = None
     for value in values:
         if not isinstance(value, list):
@@ -251,7 +262,10 @@ def _listed(values: Iterator[Any]) -> Iterator[Row]:
 
 
 def _object(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file that is one object. Errors: ValueError, RecursionError."""
+    """Yield the rows of a file that is one object, or several one after another.
+
+    Errors: ValueError, RecursionError.
+    """
     if path.stat().st_size > MAX_OBJECT:
         raise ValueError(f"one object of more than {MAX_OBJECT // 2**20} MiB")
     text = "".join(_chunks(path))

@@ -105,12 +105,8 @@ def _rows(
 ) -> Iterator[tuple[str, ...]]:
     from pyarrow.parquet import ParquetFile
 
-    names = list(
-        dict.fromkeys(all_names[column.column] for column in columns if column.column >= 0)
-    )
-    longest = {
-        all_names[column.column]: column.longest for column in columns if column.column >= 0
-    }
+    names = list(dict.fromkeys(all_names[column.index] for column in columns if column.index >= 0))
+    longest = {all_names[column.index]: column.longest for column in columns if column.index >= 0}
     with ParquetFile(path) as file:
         metadata, schema = file.metadata, file.schema_arrow
         _check_sizes(path.name, metadata, names)
@@ -124,7 +120,7 @@ def _rows(
         for batch in file.iter_batches(rows, columns=names, use_threads=False):
             by_name = {name: _texts(batch.column(name), longest[name]) for name in names}
             nothing = [""] * batch.num_rows
-            cells = [nothing if p.column < 0 else by_name[all_names[p.column]] for p in columns]
+            cells = [nothing if p.index < 0 else by_name[all_names[p.index]] for p in columns]
             yield from zip(*cells, strict=True)
 
 

@@ -17,6 +17,22 @@ from mmh_core.formats.untrusted import typed_value
 Record = TypeVar("Record")
 
 
+#: Names of fields in JSON where they differ from those of the record: JSON keeps its own.
+JSON_NAMES: Mapping[str, Mapping[str, str]] = {
+    "BenchmarkRun": {"data_lid": "true_lid", "text_baselines": "text"},
+    "CauseResults": {"predicted": "said"},
+    "DetectorRow": {
+        "citation": "reference",
+        "generation_nfe": "generation",
+        "reference_scores": "normal",
+    },
+    "GroupFigures": {"tpr": "true", "fpr": "false"},
+    "RealizedRates": {"target_fpr": "share", "tpr": "true", "fpr": "false"},
+    "RowFigures": {"by_image_label": "by_fact"},
+    "NetworkRow": {"tpr": "true", "fpr": "false", "deviation": "spread"},
+}
+
+
 def plain_record(kind: type[Record], tree: object) -> Record:
     """Return a record from its JSON, the inverse of what the option --json writes.
 
@@ -27,15 +43,17 @@ def plain_record(kind: type[Record], tree: object) -> Record:
     if not isinstance(tree, Mapping):
         raise ValueError(f"a {kind.__name__} is no object")
     hints = typing.get_type_hints(kind, localns={"Tensor": Tensor})
+    json_names = JSON_NAMES.get(kind.__name__, {})
     values = {}
     for field in dataclasses.fields(typing.cast(Any, kind)):
-        if field.name in tree:
+        name = json_names.get(field.name, field.name)
+        if name in tree:
             try:
-                values[field.name] = _value(tree[field.name], hints[field.name])
+                values[field.name] = _value(tree[name], hints[field.name])
             except (ValueError, TypeError) as error:
-                raise ValueError(f"the field {field.name} {error}") from None
+                raise ValueError(f"the field {name} {error}") from None
         elif field.default is dataclasses.MISSING:
-            raise ValueError(f"it lacks the field {field.name}")
+            raise ValueError(f"it lacks the field {name}")
     return kind(**values)
 
 

@@ -134,4 +134,4 @@ def _lines(path: Path, columns: Sequence[TextColumn]) -> Iterator[Cells]:
             yield f"it is longer than {MAX_LINE:,} characters: shorten it"
             continue
         text = line.rstrip("\r\n")
-        yield tuple("" if column.column < 0 else text[: column.longest + 1] for column in columns)
+        yield tuple("" if column.index < 0 else text[: column.longest + 1] for column in columns)

@@ -32,7 +32,8 @@ def embed(samples: ManifoldSamples, *, frame: Tensor) -> ManifoldSamples:
     """Embed samples in R^D isometrically: x -> frame x, distances and LID unchanged.
 
     `frame` (D, d) has orthonormal columns, d the number of coordinates of one point; points become
-    (N, D). Pass the same frame for training points and truth, or they lie on different manifolds.
+    (N, D). Pass the same frame for training and evaluation points, or they lie on different
+    manifolds.
     Equal rows stay equal bit for bit. Errors: ValueError if the frame does not fit the samples or
     its columns are not orthonormal.
     """

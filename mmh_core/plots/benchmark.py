@@ -14,7 +14,7 @@ from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.plots import theme
 from mmh_core.statistics.agreement import reliability as reliability_bins
 from mmh_core.statistics.areas import area_under_curve, roc_points
-from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseResults, DetectorRow
 from mmh_core.studies.detection.figures import group_sides, plain_sides
 
 _LINES = (theme.ACCENT, theme.SECOND, "#8a7a3c", theme.TRUTH_LINE, "#d55e00")
@@ -48,7 +48,7 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
             "diamond",
             theme.SECOND,
             -0.17,
-            [row.all.strict_rate for row in order],
+            [row.all.tpr_at_1_percent for row in order],
         ),
         (
             "AUC",
@@ -185,22 +185,22 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
 
 def lid_against_truth(run: BenchmarkRun) -> go.Figure:
     """Draw each prompt's mean conditional LID against LID_* of its caption."""
-    has_true_lid = ~run.true_lid.isnan()
+    has_data_lid = ~run.data_lid.isnan()
     figure = theme.base(
-        f"Model LID against the true LID of {plural(int(has_true_lid.sum()), 'caption')}: "
+        f"Model LID against the true LID of {plural(int(has_data_lid.sum()), 'caption')}: "
         "memorized ones lie near 0 whatever the true LID is.",
         height=380,
     )
     styles = theme.styles([prompt.kind for prompt in run.prompts])
     for kind in styles:
         places = [
-            i for i, prompt in enumerate(run.prompts) if prompt.kind == kind and has_true_lid[i]
+            i for i, prompt in enumerate(run.prompts) if prompt.kind == kind and has_data_lid[i]
         ]
         if not places:
             continue
         figure.add_trace(
             go.Scatter(
-                x=theme.numbers(run.true_lid[places]),
+                x=theme.numbers(run.data_lid[places]),
                 y=theme.numbers(run.lid[places]),
                 mode="markers",
                 name=theme.letters(kind),
@@ -213,7 +213,7 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
                 hovertemplate="%{text}<br>true %{x}, model %{y:.1f}" + _aside(kind),
             )
         )
-    top = float(run.true_lid[has_true_lid].max()) if bool(has_true_lid.any()) else 1.0
+    top = float(run.data_lid[has_data_lid].max()) if bool(has_data_lid.any()) else 1.0
     theme.diagonal(figure, top)
     figure.update_xaxes(theme.axis("true LID of the caption", range=[-0.8, top + 1]))
     figure.update_yaxes(theme.axis("LID of the model's images"))
@@ -225,11 +225,11 @@ def _aside(name: str) -> str:
     return f"<extra>{theme.letters(name)}</extra>"
 
 
-def causes(cause: CauseRow) -> go.Figure:
+def causes(cause: CauseResults) -> go.Figure:
     """Draw the confusion matrix of the cause."""
     names = list(cause.causes)
-    predictions = [*names, *([UNIDENTIFIED] if UNIDENTIFIED in cause.said else [])]
-    pairs = list(zip(cause.true, cause.said, strict=True))
+    predictions = [*names, *([UNIDENTIFIED] if UNIDENTIFIED in cause.predicted else [])]
+    pairs = list(zip(cause.true, cause.predicted, strict=True))
     counts = [[pairs.count((true, predicted)) for predicted in predictions] for true in names]
     largest = max(1, *(count for row in counts for count in row))
     figure = theme.base(

@@ -61,11 +61,11 @@ def fixed_thresholds(
     """
     labels = {row.name: row.label for row in run.rows}
     pairs = [
-        (labels[each.name], next(rates for rates in each.realized if rates.share == share))
+        (labels[each.name], next(rates for rates in each.realized if rates.target_fpr == share))
         for each in figures
     ]
-    pairs.sort(key=lambda pair: (pair[1].true.count, -pair[1].false.count))
-    rates = [pair[1].true if memorized else pair[1].false for pair in pairs]
+    pairs.sort(key=lambda pair: (pair[1].tpr.count, -pair[1].fpr.count))
+    rates = [pair[1].tpr if memorized else pair[1].fpr for pair in pairs]
     side = "memorized" if memorized else "reference"
     figure = theme.base(
         f"Share of {side} prompts above thresholds set to flag {share:.0%} of reference prompts, "

@@ -35,7 +35,7 @@ def detector_table(run: BenchmarkRun) -> FigureTable:
         parts = dict(row.kinds)
         areas = [f"{parts[kind].auc:.3f}" if kind in parts else "-" for kind in kinds]
         rows.append(
-            (row.label, _cost(row), row.all.area.words(), row.all.strict_rate.words(), *areas)
+            (row.label, _cost(row), row.all.area.words(), row.all.tpr_at_1_percent.words(), *areas)
         )
     notes = [_counted(run)] if run.rows else []
     notes += used_thresholds(run, names=(run.scanning,))
@@ -50,7 +50,7 @@ def detector_table(run: BenchmarkRun) -> FigureTable:
 
 def _counted(run: BenchmarkRun) -> str:
     first = run.rows[0].all
-    text = "Text alone sees no model: it is the baseline. " if run.text else ""
+    text = "Text alone sees no model: it is the baseline. " if run.text_baselines else ""
     return (
         f"{first.positives} memorized and {plural(first.negatives, 'reference prompt')} of the "
         f"test half, {plural(len(run.seeds), 'seed')} each; 95 % intervals over prompts, of the "
@@ -68,7 +68,7 @@ def used_thresholds(run: BenchmarkRun, names: Sequence[str], fpr: float = 0.01) 
 
 def _cost(row: DetectorRow) -> str:
     nfe = f"{row.nfe:.1f}".removesuffix(".0")
-    return f"{nfe} (+{row.generation:.0f})" if row.generation else nfe
+    return f"{nfe} (+{row.generation_nfe:.0f})" if row.generation_nfe else nfe
 
 
 def roc_table(run: BenchmarkRun) -> FigureTable:
@@ -78,7 +78,10 @@ def roc_table(run: BenchmarkRun) -> FigureTable:
     """
     if not run.of_model:
         return FigureTable((), (), "No detector was measured.")
-    drawn = [best_row(run.of_model), *([best_row(run.text)] if run.text else [])]
+    drawn = [
+        best_row(run.of_model),
+        *([best_row(run.text_baselines)] if run.text_baselines else []),
+    ]
     heads = ("group", "detector", "AUC", *(f"TPR at {rate} % FPR" for rate in CURVE_AT))
     everywhere = plain_sides(run)
     groups = [(ALL_PROMPTS, *everywhere)]
@@ -92,7 +95,11 @@ def roc_table(run: BenchmarkRun) -> FigureTable:
         heads,
         tuple(rows),
         "The detector with the largest area on all prompts"
-        + (" and text alone, the baseline. " if run.text else "; text alone was not measured. ")
+        + (
+            " and text alone, the baseline. "
+            if run.text_baselines
+            else "; text alone was not measured. "
+        )
         + "Each rate is at the loosest threshold that lets at most so many of the group's "
         "reference prompts pass, with exact 95 % intervals (Clopper and Pearson). A group of one "
         "label stands against all prompts of the other.",
@@ -119,11 +126,11 @@ def rate_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> FigureTable:
     if not figures:
         return FigureTable((), (), "")
     by_name = {row.name: row for row in run.rows}
-    shares = [f"{rates.share:.0%}" for rates in figures[0].realized]
+    shares = [f"{rates.target_fpr:.0%}" for rates in figures[0].realized]
     heads = [head for share in shares for head in (f"FPR, set at {share}", f"TPR, set at {share}")]
     rows = []
     for row in figures:
-        cells = [rate.words() for rates in row.realized for rate in (rates.false, rates.true)]
+        cells = [rate.words() for rates in row.realized for rate in (rates.fpr, rates.tpr)]
         settings = by_name[row.name].settings or "as published"
         rows.append((by_name[row.name].label, *cells, settings))
     return FigureTable(
@@ -140,7 +147,7 @@ def group_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> FigureTable
     if not figures:
         return FigureTable((), (), "")
     labels = {row.name: row.label for row in run.rows}
-    shares = [f"{rates.share:.0%}" for rates in figures[0].realized]
+    shares = [f"{rates.target_fpr:.0%}" for rates in figures[0].realized]
     heads = ["group", "detector", "memorized", "reference", "AUC", "against"]
     heads += [f"flagged, set at {share}" for share in shares]
     rows = []
@@ -149,7 +156,7 @@ def group_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> FigureTable
             group = row.groups[number]
             flagged = [
                 "; ".join(rate.words() for rate in pair if rate.among)
-                for pair in zip(group.true, group.false, strict=True)
+                for pair in zip(group.tpr, group.fpr, strict=True)
             ]
             counted = (str(group.memorized), str(group.reference))
             area = group.area.words()
@@ -165,7 +172,7 @@ def group_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> FigureTable
 
 def fact_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> FigureTable:
     """Return the areas by both truths, or why there is only one."""
-    first = next((row.by_fact for row in figures if row.by_fact is not None), None)
+    first = next((row.by_image_label for row in figures if row.by_image_label is not None), None)
     if first is None:
         return FigureTable(
             (),
@@ -176,7 +183,7 @@ def fact_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> FigureTable:
     by_name = {row.name: row for row in run.rows}
     rows = []
     for row in figures:
-        parts = (row.by_fact, row.within_memorized)
+        parts = (row.by_image_label, row.within_memorized)
         cells = ["-" if part is None else part.area.words() for part in parts]
         rows.append((by_name[row.name].label, by_name[row.name].all.area.words(), *cells))
     within = next(row.within_memorized for row in figures if row.within_memorized is not None)
@@ -206,7 +213,7 @@ def published_table(run: BenchmarkRun | None) -> FigureTable:
         row = measured.get(figure.detector)
         cells = [] if run is None else ["not run", "not run"]
         if row is not None:
-            cells = [row.all.area.words(), row.all.strict_rate.words()]
+            cells = [row.all.area.words(), row.all.tpr_at_1_percent.words()]
         tpr = "-" if figure.tpr is None else f"{figure.tpr:.3f}"
         cells += [f"{figure.auc:g}", tpr, str(figure.seeds), figure.source]
         rows.append((figure.label, *cells))

@@ -11,7 +11,7 @@ from mmh_core.statistics.agreement import reliability
 from mmh_core.statistics.intervals import Interval
 
 if TYPE_CHECKING:
-    from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow
+    from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseResults
     from mmh_core.studies.detection.network_rows import Networks
 
 
@@ -58,7 +58,7 @@ def cause_table(run: BenchmarkRun) -> FigureTable:
             "training images to search.",
         )
     predictions = (*cause.causes, UNIDENTIFIED)
-    pairs = list(zip(cause.true, cause.said, strict=True))
+    pairs = list(zip(cause.true, cause.predicted, strict=True))
     rows = [
         (true, *(str(pairs.count((true, predicted))) for predicted in predictions))
         for true in cause.causes
@@ -75,7 +75,7 @@ def cause_table(run: BenchmarkRun) -> FigureTable:
     return FigureTable(heads, tuple(rows), " ".join(words))
 
 
-def reliability_table(cause: CauseRow | None) -> FigureTable:
+def reliability_table(cause: CauseResults | None) -> FigureTable:
     """Return how often causes of like confidence are right, or that no confidence is known."""
     missing = "Reliability was not measured: no cause has a calibrated confidence."
     if cause is None or cause.confidence is None:
@@ -108,9 +108,9 @@ def network_table(networks: Networks | None) -> FigureTable:
     heads += ["FPR, set at 1 %", "TPR, set at 1 %", "AUC by fact within memorized captions"]
     rows = []
     for row in networks.rows:
-        parts = [part.words() for part in (row.false, row.true, row.within)]
+        parts = [part.words() for part in (row.fpr, row.tpr, row.within)]
         ends = f"{row.lowest:.3f} to {row.highest:.3f}"
-        rows.append((row.label, row.auc.words(), f"{row.spread:.3f}", ends, *parts))
+        rows.append((row.label, row.auc.words(), f"{row.deviation:.3f}", ends, *parts))
     return FigureTable(
         tuple(heads),
         tuple(rows),

@@ -148,7 +148,7 @@ def read_captions(
             )
         for candidate, other in zip(columns[2:], others, strict=True):
             if other and other != text:
-                first, two = (table.names[p.column].strip() for p in (columns[1], candidate))
+                first, two = (table.names[p.index].strip() for p in (columns[1], candidate))
                 raise MMHError(
                     f"{path.name} has the columns {first!r} and {two!r}, which differ in row "
                     f"{row:,}: say which holds the captions by {by_option(first)} or "

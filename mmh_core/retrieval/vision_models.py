@@ -17,7 +17,7 @@ from mmh_core.retrieval.embedders import check_images, files_digest
 from mmh_core.retrieval.weights import check_safetensors
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-OTHER_FORM = "use a version of the model in safetensors format."
+SAFETENSORS_ADVICE = "use a version of the model in safetensors format."
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +63,8 @@ class VisionEmbedder:
 def clip_embedder(location: str | Path) -> VisionEmbedder:
     """Load CLIP's image half (Radford et al. 2021) from a folder or a name on the Hub.
 
-    The descriptor is the projected one, which prompt embeddings share. It says what an image is
-    about; images of one subject are alike without being copies.
+    The descriptor is the projected one: it lies in the joint space of image and text embeddings.
+    It says what an image is about; images that show the same are alike without being copies.
     """
     from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
@@ -119,9 +119,9 @@ def _model(loader: Any, folder: Path, kind: str) -> Any:
 
     files = _weight_files(folder)
     if not files:
-        raise MMHError(f"{folder} holds no model.safetensors: {OTHER_FORM}")
+        raise MMHError(f"{folder} holds no model.safetensors: {SAFETENSORS_ADVICE}")
     for path in files:
-        check_safetensors(path, OTHER_FORM)
+        check_safetensors(path, SAFETENSORS_ADVICE)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if not config.model_type.startswith(kind):

@@ -46,7 +46,7 @@ class Separation:
         return Interval(self.auc, self.auc_low, self.auc_high)
 
     @property
-    def strict_rate(self) -> Interval:
+    def tpr_at_1_percent(self) -> Interval:
         """Return the true-positive rate at 1 % false positives."""
         return Interval(self.tpr, self.tpr_low, self.tpr_high)
 

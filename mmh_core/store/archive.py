@@ -28,13 +28,21 @@ Record = TypeVar("Record")
 FORMAT = "mmh-record-1"
 #: Earlier names of record classes, under which older files hold them -> the names of today.
 _RENAMED = {
+    "CauseRow": "CauseResults",
     "CopyFound": "ImageCopyEvidence",
     "NeighborFound": "TrainingNeighbor",
     "ReferenceLids": "ReferenceMeasurements",
 }
 #: Earlier names of fields by record, under which older files hold them -> the names of today.
 _RENAMED_FIELDS = {
+    "BenchmarkRun": {"text": "text_baselines", "true_lid": "data_lid"},
+    "CauseResults": {"said": "predicted"},
     "Cell": {"agreement": "seed_similarity"},
+    "DetectorRow": {
+        "reference": "citation",
+        "generation": "generation_nfe",
+        "normal": "reference_scores",
+    },
     "ImageLid": {
         "normals": "reference_images",
         "level": "threshold",
@@ -43,6 +51,7 @@ _RENAMED_FIELDS = {
     "ImageCopyEvidence": {"copies": "multiplicity"},
     "ImageMap": {"copies": "multiplicity"},
     "ImageRun": {"agreement": "seed_similarity", "normal": "reference"},
+    "NetworkRow": {"true": "tpr", "false": "fpr", "spread": "deviation"},
     "PromptScan": {
         "share": "fpr",
         "found": "flagged_memorized",

@@ -116,7 +116,7 @@ class JobRunner:
         exists is kept, and returns the identifier that becomes `result`. It runs on the worker,
         and not at all if there was no progress or the work failed.
 
-        Raises MMHError where the queue is full, after `shutdown`, and where the store fails.
+        Raises MMHError for too many waiting jobs, after `shutdown`, and where the store fails.
         """
         task = _Task(uuid4().hex, work, finish, Event(), short)
         record = JobRecord(task.id, kind, label, device, "queued")
@@ -134,7 +134,7 @@ class JobRunner:
         return task.id
 
     def _check_room(self, device: str) -> None:
-        """Refuse a job after `shutdown` and for a full queue."""
+        """Refuse a job after `shutdown` and where too many are waiting."""
         with self._changed:
             if self._closed:
                 raise MMHError(_SHUTTING_DOWN)

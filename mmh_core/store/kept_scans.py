@@ -24,7 +24,9 @@ _STATE = ".state.json"
 class ScanAbout:
     """The description of a kept scan: its folder's name, the table, the model and the settings.
 
-    `column` names that of the prompts where the table left it open.
+    `name` is that of the uploaded table, `file` the kept copy of it, `share` the target
+    false-positive rate, and `study` whether flagged prompts are analyzed with images. `column`
+    names that of the prompts where the table left it open.
     """
 
     id: str
@@ -66,16 +68,16 @@ def kept_scans(folder: Path, limit: int) -> list[tuple[ScanAbout, int]]:
     return sorted(scans, key=lambda scan: -scan[0].created)[:limit]
 
 
-def keep_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:
+def keep_state(folder: Path, scan_id: str, state: Mapping[str, Any]) -> None:
     """Write the progress of a scan. Errors: MMHError where the disk refuses."""
-    write_text(folder / f"{name}{_STATE}", json.dumps(dict(state)))
+    write_text(folder / f"{scan_id}{_STATE}", json.dumps(dict(state)))
 
 
-def read_state(folder: Path, name: str) -> dict[str, Any] | None:
+def read_state(folder: Path, scan_id: str) -> dict[str, Any] | None:
     """Return the progress of a scan, None where it is unknown or damaged."""
     try:
         content = read_json(
-            folder / f"{name}{_STATE}", "state of a scan", "scan again.", python=True
+            folder / f"{scan_id}{_STATE}", "state of a scan", "scan again.", python=True
         )
         state: dict[str, Any] = typed_value(content, dict[str, Any])
     except (MMHError, ValueError):

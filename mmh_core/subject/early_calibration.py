@@ -18,7 +18,7 @@ from mmh_core.detectors.inputs import encode, is_empty_prompt, noise_inputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.subject.near_duplicate_prompts import near_duplicate_groups
-from mmh_core.subject.reference_scores import FlaggedCount, share_below, threshold_among, usable
+from mmh_core.subject.reference_scores import Proportion, share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 
 #: Seeds of every scan by default, and prompts of one batch.
@@ -65,22 +65,22 @@ class EarlyCalibration:
         scores = self.detector().score(columns.flatten(0, 1))
         return scores.reshape(columns.shape[:2]).mean(1)
 
-    def flagged_memorized(self, fpr: float) -> FlaggedCount | None:
+    def flagged_memorized(self, fpr: float) -> Proportion | None:
         """Return how many memorized prompts exceed the threshold of this false-positive rate.
 
         None where the calibration had no memorized prompts to spare.
         """
         return self._flagged(self.memorized, fpr)
 
-    def flagged_paraphrases(self, fpr: float) -> FlaggedCount | None:
+    def flagged_paraphrases(self, fpr: float) -> Proportion | None:
         """Return how many paraphrases of memorized captions do, None where there were none."""
         return self._flagged(self.paraphrases, fpr)
 
-    def _flagged(self, columns: Tensor | None, fpr: float) -> FlaggedCount | None:
+    def _flagged(self, columns: Tensor | None, fpr: float) -> Proportion | None:
         if columns is None or not len(columns):
             return None
         above = self._scores(columns) > self.threshold(fpr)
-        return FlaggedCount(int(above.sum()), len(above))
+        return Proportion(int(above.sum()), len(above))
 
     def threshold(self, fpr: float) -> float:
         """Return the score that at most this share of the reference prompts exceeds."""

@@ -14,8 +14,8 @@ def detection_rate_words(calibration: EarlyCalibration, fpr: float) -> str:
     """Return in sentences the threshold of a false-positive rate, and what it detects."""
     count = len(calibration.reference_scores())
     at = (
-        f"The early scan's threshold of {calibration.threshold(fpr):.2f} ({fpr:.1%} may be "
-        f"flagged) is {threshold_words(fpr, count)}."
+        f"The early scan's threshold of {calibration.threshold(fpr):.2f} (at most {fpr:.1%} of "
+        f"reference prompts flagged) is {threshold_words(fpr, count)}."
     )
     memorized = calibration.flagged_memorized(fpr)
     paraphrases = calibration.flagged_paraphrases(fpr)
@@ -24,16 +24,16 @@ def detection_rate_words(calibration: EarlyCalibration, fpr: float) -> str:
             f"{at} How many memorized prompts the early scan of {calibration.model} misses is not "
             "known: none were left to count when it was calibrated."
         )
-    counted = f"It finds {memorized.flagged} of {memorized.total} "
+    counted = f"It detects {memorized.count} of {memorized.total} "
     if paraphrases is None:
         sentence = (
             f"{counted}memorized prompts that it was not fitted on ({memorized.words()}), worded "
-            "as they were given; how many it finds in other words was not counted"
+            "as they were given; how many it detects in other words was not counted"
         )
     else:
         sentence = (
             f"{counted}memorized captions as trained with, which it was not fitted on "
-            f"({memorized.words()}), and {paraphrases.flagged} of {paraphrases.total} "
+            f"({memorized.words()}), and {paraphrases.count} of {paraphrases.total} "
             f"paraphrases of such captions ({paraphrases.words()})"
         )
     return f"{at} {sentence}: a prompt that is not flagged can be memorized all the same."

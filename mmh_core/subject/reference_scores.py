@@ -59,19 +59,19 @@ def threshold_words(fpr: float, count: int) -> str:
 
 
 @dataclass(frozen=True)
-class FlaggedCount:
-    """How many prompts exceed a threshold, of how many."""
+class Proportion:
+    """How many prompts of `total` have a property, such as to exceed a threshold."""
 
-    flagged: int
+    count: int
     total: int
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the exact 95 % interval of the share flagged (Clopper & Pearson 1934)."""
-        ends = share_interval(self.flagged, self.total)
+        """Return the exact 95 % interval of the share (Clopper & Pearson 1934)."""
+        ends = share_interval(self.count, self.total)
         return ends.low, ends.high
 
     def words(self) -> str:
         """Return the share in percent with its interval."""
         low, high = self.interval
-        return f"{self.flagged / self.total:.0%}, 95 % interval {low:.0%} to {high:.0%}"
+        return f"{self.count / self.total:.0%}, 95 % interval {low:.0%} to {high:.0%}"

@@ -62,7 +62,7 @@ class ModelParts:
     """All parts of a model; `guidance` and `steps` are recommendations.
 
     `notes` are sentences on what was chosen while reading, for whoever reads the results.
-    `prediction_open` is whether the files leave open what the network predicts.
+    `prediction_type_unknown` is whether the files leave open what the network predicts.
     """
 
     name: str
@@ -75,7 +75,7 @@ class ModelParts:
     guidance: float = 7.5
     steps: int = 50
     notes: tuple[str, ...] = ()
-    prediction_open: bool = False
+    prediction_type_unknown: bool = False
 
 
 def assemble(parts: ModelParts, device: torch.device, dtype: torch.dtype) -> TextToImage:

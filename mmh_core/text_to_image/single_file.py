@@ -183,7 +183,7 @@ def read_file(
         tokenizer_of(path, second=second),
         _scheduler(stated or ("v_prediction" if second else "epsilon")),
         notes=notes,
-        prediction_open=second and stated is None,
+        prediction_type_unknown=second and stated is None,
     )
 
 

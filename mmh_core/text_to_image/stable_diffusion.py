@@ -1,4 +1,4 @@
-"""Load Stable Diffusion 1 and 2: the adapter from diffusers' files to a TextToImage.
+"""Load Stable Diffusion 1 and 2: the conversion of diffusers' files into a TextToImage.
 
 Nothing that a file says is run: weights are safetensors by content, no class is imported by a name
 from a file, pipelines and components of other kinds are refused, and neither safety checker nor
@@ -62,7 +62,9 @@ class CheckedModel:
     def build(self) -> TextToImage:
         """Build the model; the first call imports the libraries. Errors: MMHError."""
         model = assemble(self.parts, self.device, self.dtype)
-        return single_file.settle_prediction(model) if self.parts.prediction_open else model
+        return (
+            single_file.settle_prediction(model) if self.parts.prediction_type_unknown else model
+        )
 
 
 def load(
@@ -73,9 +75,10 @@ def load(
 ) -> TextToImage:
     """Load a model by its name in the catalogue or on the Hub, its folder or its single file.
 
-    `places` tells the ways to name one. `dtype` is float32 on a CPU, and on a GPU bfloat16, or
-    float16 where that is missing. A folder with a manifest is checked against it. Raises MMHError
-    for whatever is missing, damaged, a pickle, of another kind or too large, with the next step.
+    `mmh_core.text_to_image.model_names` tells the ways to name one. `dtype` is float32 on a CPU,
+    and on a GPU bfloat16, or float16 where that is missing. A folder with a manifest is checked
+    against it. Raises MMHError for whatever is missing, damaged, a pickle, of another kind or too
+    large, with the next step.
     """
     return read(name_or_folder, device=device, dtype=dtype).build()
 
@@ -148,7 +151,7 @@ def locate(source: str) -> tuple[Path, str]:
             f"`{PROGRAM} pocket build`."
         )
     if is_hub_name(source):
-        # Of what may be a path the network is only asked where a download was begun before.
+        # It may be a mistyped path: the Hub is asked only where a download was begun before.
         folder = cached_folder(source)
         if folder is not None:
             return fetch(source, complete), source
@@ -156,7 +159,7 @@ def locate(source: str) -> tuple[Path, str]:
 
 
 def on_this_disk(source: str) -> bool:
-    """Return whether a folder or a Hub name can be loaded without a network."""
+    """Return whether a folder or a Hub name can be loaded without the internet."""
     if Path(source).is_dir():
         return True
     folder = cached_folder(source) if is_hub_name(source) else None
@@ -175,10 +178,10 @@ def check_model(source: str) -> None:
         return
     if base.startswith(HUB) and is_hub_name(base.removeprefix(HUB)):
         return
-    parameters(source)
+    parameter_counts(source)
 
 
-def parameters(source: str) -> dict[str, int]:
+def parameter_counts(source: str) -> dict[str, int]:
     """Return how many weights each network of a folder or a file has, from the files' headers.
 
     Errors: MMHError for what cannot be loaded, with what it is.
@@ -190,7 +193,7 @@ def parameters(source: str) -> dict[str, int]:
     else:
         weights = open_folder(path, name)
         counts = {part: counted(checked_shapes(part, files)[0]) for part, files in weights.items()}
-    return counts | (network_numbers(existing(model_name.unet)) if model_name.unet else {})
+    return counts | (unet_parameter_count(existing(model_name.unet)) if model_name.unet else {})
 
 
 def default_type(device: torch.device) -> torch.dtype:
@@ -224,8 +227,10 @@ def given_part(part: str, path: Path, base: Mapping[str, Any]) -> tuple[ModelPar
     """
     if path.is_file():
         unet = part == "unet"
-        read = single_file.read_network(path, base) if unet else single_file.read_autoencoder(path)
-        return read, digest(path), path.stem, ""
+        model_part = (
+            single_file.read_network(path, base) if unet else single_file.read_autoencoder(path)
+        )
+        return model_part, digest(path), path.stem, ""
     folder = _part_folder(part, path)
     files = _weights(folder)
     shapes, note = checked_shapes(part, files)
@@ -237,7 +242,7 @@ def given_part(part: str, path: Path, base: Mapping[str, Any]) -> tuple[ModelPar
     return ModelPart(config, part_tensors(part, files), files.files[0]), sha256, label, note
 
 
-def network_numbers(path: Path) -> dict[str, int]:
+def unet_parameter_count(path: Path) -> dict[str, int]:
     """Return how many weights a denoising network has, from its headers. Errors: MMHError."""
     if path.is_file():
         return {"unet": counted(tensor_shapes(path))}

@@ -14,6 +14,7 @@ import torch
 from mmh_core.cli.app import main
 from mmh_core.cli.benchmark_report import report
 from mmh_core.cli.output import labelled_prompts, write_json
+from mmh_core.cli.tables import plain
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.store.archive import load_record
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
@@ -27,7 +28,7 @@ def of_a_checkpoint(run: BenchmarkRun, number: int) -> BenchmarkRun:
     """Return a run of a network whose true LID nobody knows, by a detector that has a paper."""
     row = replace(run.detectors[0], name="sharpness", label=DETECTORS["sharpness"].label)
     unknown = torch.full((len(run.prompts),), float("nan"))
-    return replace(run, sha256=f"{number}" * 64, detectors=(row,), true_lid=unknown)
+    return replace(run, sha256=f"{number}" * 64, detectors=(row,), data_lid=unknown)
 
 
 @pytest.mark.parametrize("made", [dosed, lambda: run_of([[0.0, 1.0]] * len(TESTED))])
@@ -38,7 +39,7 @@ def test_networks_are_merged_into_a_table_and_both_files(
     arguments = ["benchmark", "--out", str(tmp_path / "all.safetensors")]
     for number in range(3):
         path = tmp_path / f"{number}.json"
-        write_json(vars(of_a_checkpoint(made(), number)), path)
+        write_json(plain(of_a_checkpoint(made(), number)), path)
         arguments += ["--merge", str(path)]
     with pytest.raises(SystemExit) as caught:
         main([*arguments, "--json", str(tmp_path / "all.json")])
@@ -61,7 +62,7 @@ def test_published_figures_stand_beside_no_made_world(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = dosed()
-    assert bool(run.true_lid.isfinite().any())
+    assert bool(run.data_lid.isfinite().any())
     report(run, None, None)
     assert "published by" not in capsys.readouterr().out
 

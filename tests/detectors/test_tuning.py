@@ -19,11 +19,11 @@ from mmh_core.detectors.stability import Stability
 from mmh_core.detectors.tuning import (
     at_setting,
     best_setting,
+    grid_settings,
     held_out_scores,
     keyed,
     signed,
     tuned,
-    variants,
 )
 from mmh_core.statistics.areas import area_under_curve
 from mmh_core.text_to_image.model import TextToImage
@@ -39,7 +39,7 @@ def columns_of(gap: float, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_setting_that_separates_best_wins_and_its_sign_with_it() -> None:
-    at_times = variants(GuidanceNorm())
+    at_times = grid_settings(GuidanceNorm())
     assert [one.t for one in at_times if isinstance(one, GuidanceNorm)] == list(TIMES)
     columns = [columns_of(gap, i) for i, gap in enumerate((0.5, 1, 0, -9, 2, 0))]
     found = best_setting(at_times, columns, MEMORIZED)
@@ -52,7 +52,7 @@ def test_the_setting_that_separates_best_wins_and_its_sign_with_it() -> None:
 
 @pytest.mark.parametrize("name", ["guidance_norm", "score_norm", "sharpness", "region_map"])
 def test_of_equal_settings_the_published_one_wins(name: str) -> None:
-    at_times = variants(DETECTORS[name])
+    at_times = grid_settings(DETECTORS[name])
     found = best_setting(at_times, [torch.ones(40, 1)] * len(at_times), MEMORIZED)
     assert (found.sign, found.auc) == (1, 0.5)
     published = getattr(DETECTORS[name], "t", math.nan)
@@ -60,7 +60,7 @@ def test_of_equal_settings_the_published_one_wins(name: str) -> None:
 
 
 def test_a_detector_with_a_sign_alone_has_two_choices() -> None:
-    assert variants(RegionMap()) == (RegionMap(),)
+    assert grid_settings(RegionMap()) == (RegionMap(),)
     found = best_setting((RegionMap(),), [columns_of(-5)], MEMORIZED)
     assert (found.sign, found.choices) == (-1, 2) and found.auc > 0.95 and math.isnan(found.t)
 
@@ -104,7 +104,7 @@ GRIDS = {
 
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_every_free_setting_has_a_grid_that_begins_with_the_detectors_own(name: str) -> None:
-    settings = variants(DETECTORS[name])
+    settings = grid_settings(DETECTORS[name])
     assert settings[0] == DETECTORS[name] and len(set(settings)) == len(settings)
     lids = {one: 6 for one in DETECTORS if one.startswith("lid_")}
     assert len(settings) == (lids | GRIDS).get(name, 1)
@@ -126,16 +126,18 @@ def _seeded(number: int) -> torch.Generator:
 
 def test_a_scale_of_its_own_outside_the_grid_comes_first() -> None:
     own = Lid("flipd", "unconditional", math.log(0.6))
-    scales = [one.log_delta for one in variants(own) if isinstance(one, Lid)]
+    scales = [one.log_delta for one in grid_settings(own) if isinstance(one, Lid)]
     assert scales == [math.log(0.6), *LOG_DELTAS]
-    found = best_setting(variants(own), [columns_of(9.0 * (i == 2)) for i in range(7)], MEMORIZED)
+    found = best_setting(
+        grid_settings(own), [columns_of(9.0 * (i == 2)) for i in range(7)], MEMORIZED
+    )
     assert (found.log_delta, found.sign) == (math.log(0.34), -1)
     assert found.words().startswith("noise scale 0.34, sign reversed, best of 14")
     assert math.isnan(found.t) and math.isnan(found.low)
 
 
 def test_the_words_of_the_early_scan_name_both_times() -> None:
-    settings = variants(EarlyScan(0.98, 0.04))
+    settings = grid_settings(EarlyScan(0.98, 0.04))
     # Settings that cannot be fitted, since nothing varies, have no area.
     columns = [torch.zeros(40, 2) for _ in settings]
     columns[7] = columns_of(9.0).expand(-1, 2)
@@ -148,7 +150,7 @@ def test_the_words_of_the_early_scan_name_both_times() -> None:
 def test_one_pass_measures_every_time_once(model: TextToImage, early: DetectorInputs) -> None:
     """Norm, cosine, score norm and both times of the early scan share the branches of a time."""
     names = ("guidance_norm", "anisotropy", "score_norm", "early_scan")
-    grids = {name: variants(DETECTORS[name]) for name in names}
+    grids = {name: grid_settings(DETECTORS[name]) for name in names}
     unet = unet_of(model)
     together = measure_by_key(model, early, keyed(grids))
     # Twelve rows with three noises, at each of six times.
@@ -166,7 +168,7 @@ def test_settings_chosen_on_the_analytic_model_separate_best_of_the_grid(
 ) -> None:
     memorized = torch.tensor([True, True, False, False])
     names = ("score_norm", "lid_conditional_dsm", "reconstruction_cost", "region_map")
-    grids = {name: variants(DETECTORS[name]) for name in names}
+    grids = {name: grid_settings(DETECTORS[name]) for name in names}
     measurements = measure_by_key(model, generated, keyed(grids))
     settings, at_settings = tuned(measurements, memorized, grids)
     for name, setting in zip(names, settings, strict=True):

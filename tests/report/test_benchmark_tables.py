@@ -11,7 +11,7 @@ from mmh_core.report.detection_tables import detector_table, published_table, ro
 from mmh_core.report.figure_table import FigureTable
 from mmh_core.report.response_tables import network_table, reliability_table
 from mmh_core.statistics.intervals import share_interval
-from mmh_core.studies.detection.benchmark_run import CauseRow
+from mmh_core.studies.detection.benchmark_run import CauseResults
 from mmh_core.studies.detection.counted_rows import separated_row
 from tests.studies.detection.test_figures import run_of
 
@@ -41,21 +41,21 @@ def test_text_alone_stands_beside_the_best_detector() -> None:
     run = run_of()
     text = replace(run.detectors[0], name="text_words", label="Text alone")
     worse = separated_row(
-        ("b", "B", "-"), (1.0, 0.0), -text.scores, run.detectors[0].normal, run.prompts
+        ("b", "B", "-"), (1.0, 0.0), -text.scores, run.detectors[0].reference_scores, run.prompts
     )
-    table = roc_table(replace(run, detectors=(worse, *run.detectors), text=(text,)))
+    table = roc_table(replace(run, detectors=(worse, *run.detectors), text_baselines=(text,)))
     assert [row[1] for row in table.rows[:2]] == ["A", "Text alone"]
     assert len(table.rows) == 2 * 6 and "the baseline" in table.note
-    labels = [row[0] for row in detector_table(replace(run, text=(text,))).rows]
+    labels = [row[0] for row in detector_table(replace(run, text_baselines=(text,))).rows]
     assert sorted(labels) == ["A", "Text alone"]
 
 
-def causes(confidence: list[float] | None) -> CauseRow:
+def causes(confidence: list[float] | None) -> CauseResults:
     said = ("DD-Mem", "OD-Mem", "DD-Mem", "DD-Mem")
     true = ("DD-Mem", "OD-Mem", "OD-Mem", "DD-Mem")
     values = None if confidence is None else torch.tensor(confidence)
     zeros = torch.zeros(4)
-    return CauseRow((0, 1, 2, 3), said, true, zeros, zeros, 0.0, 0.75, 0.3, 1.0, values)
+    return CauseResults((0, 1, 2, 3), said, true, zeros, zeros, 0.0, 0.75, 0.3, 1.0, values)
 
 
 def test_reliability_counts_answers_of_like_confidence() -> None:
@@ -70,7 +70,7 @@ def test_reliability_counts_answers_of_like_confidence() -> None:
 
 
 @pytest.mark.parametrize("cause", [None, causes(None), causes([float("nan")] * 4)])
-def test_no_confidence_has_no_reliability(cause: CauseRow | None) -> None:
+def test_no_confidence_has_no_reliability(cause: CauseResults | None) -> None:
     table = reliability_table(cause)
     assert table.rows == () and "not measured" in table.note
 

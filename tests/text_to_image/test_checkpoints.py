@@ -18,7 +18,7 @@ from torch import Tensor
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.original_networks import open_clip_text
-from mmh_core.text_to_image.stable_diffusion import load, parameters
+from mmh_core.text_to_image.stable_diffusion import load, parameter_counts
 from mmh_core.text_to_image.tensor_names import LEFT_OUT, USED
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.original import original_form
@@ -260,7 +260,7 @@ def test_a_part_that_training_left_is_used_with_its_model(
         assert model.name == f"tiny with checkpoint-500/{network}"
     file = place / "diffusion_pytorch_model.safetensors"
     assert_same(load(f"{own_folder}::unet={file}"), expected)
-    assert parameters(f"{own_folder}::unet={step}") == parameters(str(own_folder))
+    assert parameter_counts(f"{own_folder}::unet={step}") == parameter_counts(str(own_folder))
 
 
 def test_a_part_alone_says_how_it_is_used(own_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from mmh_core.text_to_image.model_folder import ModelListing, holds_models, list_models, stamps
-from mmh_core.text_to_image.stable_diffusion import load, parameters
+from mmh_core.text_to_image.stable_diffusion import load, parameter_counts
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.test_checkpoints import single, trained, written
 
@@ -89,7 +89,7 @@ def test_what_is_listed_loads(web_ui: Path, model_of: ModelOf) -> None:
     assert load(found["anime.safetensors"]).sha256 == load(found["also.safetensors"]).sha256
     for name in ("linked", "Stable-diffusion/sub/deep"):
         assert load(found[name]).sha256 == model_of("tiny").sha256
-        assert parameters(found[name])["unet"] > 0
+        assert parameter_counts(found[name])["unet"] > 0
 
 
 def test_the_checkpoints_of_a_training_are_listed_with_their_model(

@@ -23,7 +23,7 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image import weights
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.model import TextToImage, latent_net
-from mmh_core.text_to_image.stable_diffusion import check_model, load, parameters
+from mmh_core.text_to_image.stable_diffusion import check_model, load, parameter_counts
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.pipelines import plain_pipeline, write_tokenizer
 
@@ -524,7 +524,7 @@ def test_a_manifest_is_kept_inside_its_folder(own_folder: Path, outside: str) ->
 def test_too_little_memory_is_noticed_beforehand(
     own_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = sum(parameters(str(own_folder)).values())
+    numbers = sum(parameter_counts(str(own_folder)).values())
     counted = sum(x.numel() for name in WEIGHTS for x in load_file(own_folder / name).values())
     assert numbers == counted
     monkeypatch.setattr(weights, "free_memory", lambda device: int(4 * 1.25 * numbers) - 1)

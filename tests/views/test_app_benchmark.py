@@ -21,7 +21,7 @@ from mmh_core.statistics.areas import separation
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.detection.benchmark_run import (
     BenchmarkRun,
-    CauseRow,
+    CauseResults,
     CombinedRow,
     DetectorRow,
 )
@@ -81,10 +81,10 @@ def made_up() -> BenchmarkRun:
         prompts=prompts,
         copied=torch.rand(40, generator=generator),
         lid=torch.rand(40, generator=generator),
-        true_lid=torch.arange(40.0),
+        data_lid=torch.arange(40.0),
         detectors=tuple(rows),
         combined=CombinedRow(("early_scan",), one, 0.0, one, one, 0.9, best),
-        cause=CauseRow(
+        cause=CauseResults(
             (0, 1, 4, 5),
             ("OD-Mem", "DD-Mem", "DD-Mem", "OD-Mem"),
             ("OD-Mem", "OD-Mem", "DD-Mem", "OD-Mem"),
@@ -135,7 +135,7 @@ def test_the_threshold_comes_from_normal_prompts_of_the_other_half(
     assert not app.exception
     row = run.detectors[0]
     # 20 of the 200 normal scores may pass: the threshold is number 21 from above.
-    value = row.normal.sort(descending=True).values[20]
+    value = row.reference_scores.sort(descending=True).values[20]
     flagged = row.scores > value
     memorized = torch.tensor([one.memorized for one in run.prompts])
     shown = metrics(app)
@@ -261,7 +261,7 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     assert known is not None and len(known.prompts) == 5
     known.check(quick)
     for row in found.of_model:
-        assert torch.equal(known.reference_scores(row.name), row.normal)
+        assert torch.equal(known.reference_scores(row.name), row.reference_scores)
     assert subjects.calibration_file("tiny") is None
     enough = tuple(replace(each, columns=each.columns.repeat(4, 1, 1)) for each in known.estimates)
     many = replace(known, prompts=("p",) * 20, estimates=enough)
@@ -313,7 +313,7 @@ def with_confidence() -> BenchmarkRun:
     assert run.cause is not None
     cause = replace(
         run.cause,
-        said=("OD-Mem", "both", "DD-Mem", "not identifiable"),
+        predicted=("OD-Mem", "both", "DD-Mem", "not identifiable"),
         true=("OD-Mem", "both", "both", "OD-Mem"),
         threshold=math.nan,
         confidence=torch.tensor([0.9, 0.8, 0.6, math.nan]),
@@ -371,7 +371,7 @@ def with_doses() -> BenchmarkRun:
     text = replace(run.detectors[0], name="text_words", label="Text alone")
     copies = torch.arange(80).reshape(40, 2).remainder(3).eq(0).float()
     dosed = replace(
-        run, prompts=prompts, text=(text,), copies=copies, copied=copies.mean(1),
+        run, prompts=prompts, text_baselines=(text,), copies=copies, copied=copies.mean(1),
         guidance_norm=run.lid + 1,
     )  # fmt: skip
     other = replace(dosed, sha256="1" * 64)
@@ -384,13 +384,14 @@ def test_the_page_begins_with_what_the_file_shows_and_does_not(
     assert not app.run().exception
     (text,) = (text.replace("\\", "") for text in titles(app) if text.startswith("1. "))
     assert text.splitlines()[4].startswith("5. All this is of one network")
-    assert "text alone was not measured" in text
+    assert "No text baseline was measured" in text
     assert any("Not measured: no prompt of this file" in each.value for each in app.caption)
     merged = with_doses()
     save_record(tmp_path / "made-up.safetensors", merged)
     assert not app.run().exception
     (text,) = (text.replace("\\", "") for text in titles(app) if text.startswith("1. "))
-    assert "over 2 networks" in text and "text alone, which sees no model" in text
+    assert "over 2 networks" in text
+    assert "best text baseline, which sees the words and no model" in text
     assert any("Spread over 2 networks" in each for each in titles(app))
     app.selectbox(key="bm_roc_group").set_value("k 1").run()
     assert not app.exception
@@ -417,7 +418,7 @@ def test_rates_are_drawn_beside_the_stated_one(memorized: bool) -> None:
     drawn = detection.fixed_thresholds(run, figures, 0.05, memorized=memorized)
     (trace,) = drawn.data
     rates = {row.name: row.realized[1] for row in figures}
-    counts = {(rate.true if memorized else rate.false).count for rate in rates.values()}
+    counts = {(rate.tpr if memorized else rate.fpr).count for rate in rates.values()}
     assert {int(text.split(" of ")[0]) for text in trace.text} == counts
     lines = [shape.x0 for shape in drawn.layout.shapes]
     assert lines == ([] if memorized else [0.05])
@@ -425,7 +426,7 @@ def test_rates_are_drawn_beside_the_stated_one(memorized: bool) -> None:
 
 def test_a_group_is_drawn_beside_text_alone() -> None:
     run = with_doses()
-    drawn = detection.group_areas(run, run.detectors[2], run.text[0])
+    drawn = detection.group_areas(run, run.detectors[2], run.text_baselines[0])
     assert [trace.name for trace in drawn.data] == ["Text alone", run.detectors[2].label]
     expected = [group.area.value for group in group_figures(run, run.detectors[2])][::-1]
     assert list(drawn.data[1].x) == pytest.approx(expected)

@@ -105,7 +105,7 @@ def test_a_scan_asked_for_again_repeats_nothing() -> None:
     kept = scan_session.keep_table("p.csv", table())
     runner = session.jobs().runner
     for known in (0, 4):
-        job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.1, study=False)
+        job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.1, analyze_flagged=False)
         assert runner.wait(job, timeout=110).state == "done"
         state = scan_session.scan_job(job).run
         assert state is not None
@@ -113,7 +113,7 @@ def test_a_scan_asked_for_again_repeats_nothing() -> None:
     [(about, done)] = scan_session.kept_scans()
     assert (about.name, done) == ("p.csv", 4)
     # Other settings are another scan, beside it.
-    job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.0, study=False)
+    job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.0, analyze_flagged=False)
     runner.wait(job, timeout=110)
     assert len(scan_session.kept_scans()) == 2
 
@@ -123,7 +123,7 @@ def test_a_cancelled_scan_keeps_what_it_has_and_goes_on_from_the_page() -> None:
     lines = "\n".join(f"a bridge in the fog, number {i}" for i in range(60))
     kept = scan_session.keep_table("lines.txt", lines.encode())
     runner = session.jobs().runner
-    job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.0, study=False)
+    job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.0, analyze_flagged=False)
     while (latest := runner.latest(job)) is None or latest.partial.done < 1:
         assert runner.record(job).is_active
         runner.wait(job, timeout=0.02)
@@ -156,7 +156,7 @@ def test_a_scan_that_meets_a_full_disk_says_so_and_goes_on_later(
         replace_file(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.1, study=False)
+    job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.1, analyze_flagged=False)
     assert session.jobs().runner.wait(job, timeout=110).state == "failed"
     monkeypatch.setattr(os, "replace", replace_file)
     app = opened(tab="scan", job=job)
@@ -180,7 +180,7 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
     assert found is not None
     # Below every score: the prompt is flagged, whatever the model is.
     monkeypatch.setattr(type(found), "threshold", lambda self, share: -1e9)
-    job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.1, study=True)
+    job = scan_session.submit_scan(kept, "pocket-sd", fpr=0.1, analyze_flagged=True)
     record = session.jobs().runner.wait(job, timeout=110)
     assert record.state == "done", record.error
     [(about, _)] = scan_session.kept_scans()

@@ -63,7 +63,7 @@ def test_it_opens_on_the_result_and_the_threshold_moves_its_consequences(
         expect(drawn).to_be_visible(timeout=PATIENCE)
     assert run.cause is not None
     confusion = browser_page.locator(".st-key-bm_causes .annotation-text")
-    both = list(zip(run.cause.true, run.cause.said, strict=True))
+    both = list(zip(run.cause.true, run.cause.predicted, strict=True))
     names = ("OD-Mem", "DD-Mem")
     expected = [str(both.count((true, said))) for true in names for said in names]
     assert confusion.all_text_contents() == expected
@@ -71,8 +71,8 @@ def test_it_opens_on_the_result_and_the_threshold_moves_its_consequences(
 
     def consequences(share: float) -> tuple[str, ...]:
         """Return what the page must say where this share of reference prompts may be flagged."""
-        place = len(row.normal) - 1 - int(share * len(row.normal))
-        above = [bool(score > row.normal[place]) for score in row.scores]
+        place = len(row.reference_scores) - 1 - int(share * len(row.reference_scores))
+        above = [bool(score > row.reference_scores[place]) for score in row.scores]
         memorized = [one.memorized for one in run.prompts]
         right = sum(a and m for a, m in zip(above, memorized, strict=True))
         both = [(a, one.kind) for a, one in zip(above, run.prompts, strict=True) if one.memorized]

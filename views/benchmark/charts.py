@@ -51,7 +51,7 @@ def _has(run: BenchmarkRun, measure: str) -> bool:
 
 def groups(run: BenchmarkRun) -> None:
     """Show the areas in every group, and the ROC curves of one, text alone as the baseline."""
-    text = best_row(run.text) if run.text else None
+    text = best_row(run.text_baselines) if run.text_baselines else None
     sides = {each.group: each for each in group_sides(run)}
     layout.heading(
         "Detection by group of prompts",
@@ -114,7 +114,7 @@ def fixed(run: BenchmarkRun, figures: Sequence[RowFigures]) -> None:
         "of the test half, with exact 95 % intervals. Right of the dashed line a detector flags "
         "more reference prompts than stated.",
     )
-    shares = [rates.share for rates in figures[0].realized]
+    shares = [rates.target_fpr for rates in figures[0].realized]
     share = st.segmented_control(
         "Stated false-positive rate",
         shares,

@@ -11,7 +11,7 @@ from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
 from mmh_core.plots import benchmark as plots
 from mmh_core.studies.detection.advice import advice
-from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseResults, DetectorRow
 from mmh_core.studies.detection.figures import RowFigures
 from mmh_core.studies.detection.findings import best_row, findings
 from views.benchmark import charts, state, tables
@@ -137,9 +137,9 @@ def _table(run: BenchmarkRun) -> None:
                     "AUC": row.all.auc,
                     "TPR at 1 % FPR": row.all.tpr,
                     "NFE": row.nfe,
-                    "Generation NFE": row.generation or None,
+                    "Generation NFE": row.generation_nfe or None,
                     **{f"AUC {kind}": separation.auc for kind, separation in row.kinds},
-                    "Citation": row.reference,
+                    "Citation": row.citation,
                 }
                 for row in rows
             ],
@@ -174,7 +174,7 @@ def _table(run: BenchmarkRun) -> None:
 
 
 def _truth(run: BenchmarkRun) -> None:
-    if bool(run.true_lid.isnan().all()):
+    if bool(run.data_lid.isnan().all()):
         return
     layout.heading(
         "Model LID against true LID",
@@ -225,7 +225,7 @@ def _causes(run: BenchmarkRun) -> None:
     _reliability(cause)
 
 
-def _reliability(cause: CauseRow) -> None:
+def _reliability(cause: CauseResults) -> None:
     """Show how well the confidence of causes is calibrated; nothing where there is none."""
     if cause.confidence is None or bool(cause.confidence.isnan().all()):
         return

@@ -82,7 +82,7 @@ def _figures(key: tuple[object, ...], _run: BenchmarkRun) -> tuple[RowFigures, .
 
 def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
     """Queue a comparison on a person's prompts and return the id of the job."""
-    model_session.source_of(model)
+    model_session.check_allowed(model)
     return jobs().runner.submit(
         BENCHMARK_JOB,
         f"{plural(len(prompts), 'labeled prompt')}, {model[:40]}",

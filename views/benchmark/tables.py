@@ -19,7 +19,7 @@ from mmh_core.report.figure_table import FigureTable
 from mmh_core.report.response_tables import dose_table, network_table, reliability_table
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
 from mmh_core.studies.detection.figures import RowFigures
-from mmh_core.studies.detection.findings import is_invented
+from mmh_core.studies.detection.findings import is_synthetic
 from views.widgets import layout
 
 #: Rows beyond which a table scrolls, and its pixels then.
@@ -53,9 +53,9 @@ def networks(run: BenchmarkRun) -> None:
 
 
 def published(run: BenchmarkRun) -> None:
-    """Show published values, beside those of the run where its model is no made world."""
+    """Show published values, beside those of the run where its model is a real checkpoint."""
     with st.expander("Published values on Stable Diffusion 1.4", icon=":material/menu_book:"):
-        _show(published_table(None if is_invented(run) else run))
+        _show(published_table(None if is_synthetic(run) else run))
 
 
 def _show(table: FigureTable) -> None:

@@ -15,7 +15,7 @@ from mmh_core.studies.detection.benchmark_run import (
     ThresholdCounts,
     counts,
 )
-from mmh_core.subject.reference_scores import FlaggedCount, threshold_words
+from mmh_core.subject.reference_scores import Proportion, threshold_words
 from views.benchmark import state
 from views.widgets import layout, words
 
@@ -54,9 +54,9 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     flagged = counts(run, row, fpr / 100)
     value = flagged.threshold
     st.caption(
-        f"A threshold of {value:.3g}, {threshold_words(fpr / 100, len(row.normal))}. It is "
-        "set on reference prompts of the calibration; with few of them a single outlier moves "
-        "it far."
+        f"A threshold of {value:.3g}, "
+        f"{threshold_words(fpr / 100, len(row.reference_scores))}. It is set on reference prompts "
+        "of the calibration; with few of them a single outlier moves it far."
     )
     layout.chart(plots.scores(run, row, value), "bm_scores")
     _consequences(run, flagged)
@@ -66,10 +66,10 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
 def _consequences(run: BenchmarkRun, counted: ThresholdCounts) -> None:
     flagged, precision = counted.flagged, counted.precision
     columns = st.columns(5 if counted.paraphrases.total else 4)
-    columns[0].metric("Flagged", f"{flagged.flagged} of {flagged.total}")
+    columns[0].metric("Flagged", f"{flagged.count} of {flagged.total}")
     columns[1].metric(
         "Precision",
-        f"{precision.flagged / precision.total:.0%}" if precision.total else "none flagged",
+        f"{precision.count / precision.total:.0%}" if precision.total else "none flagged",
         help="Of the flagged prompts, the share that is memorized"
         + (f": {precision.words()}." if precision.total else "."),
     )
@@ -88,7 +88,7 @@ def _consequences(run: BenchmarkRun, counted: ThresholdCounts) -> None:
         )
     columns[-1].metric(
         "False positives",
-        f"{counted.reference.flagged} of {counted.reference.total}",
+        f"{counted.reference.count} of {counted.reference.total}",
         help="Reference prompts of the test half that are flagged; the threshold comes from the "
         "calibration half.",
     )
@@ -97,14 +97,14 @@ def _consequences(run: BenchmarkRun, counted: ThresholdCounts) -> None:
         st.caption(
             f"{words.plural(counted.aside.total, 'prompt')} "
             f"({layout.plain(reasons)}) are kept apart and counted in none of these figures; "
-            f"{counted.aside.flagged} of them exceed the threshold."
+            f"{counted.aside.count} of them exceed the threshold."
         )
 
 
-def _flagged(column: DeltaGenerator, label: str, counted: FlaggedCount, about: str) -> None:
+def _flagged(column: DeltaGenerator, label: str, counted: Proportion, about: str) -> None:
     """Show how many prompts of how many exceed the threshold."""
     numbers = f": {counted.words()}." if counted.total else ": there are none."
-    column.metric(label, f"{counted.flagged} of {counted.total}", help=about + numbers)
+    column.metric(label, f"{counted.count} of {counted.total}", help=about + numbers)
 
 
 def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:

@@ -75,7 +75,7 @@ def _map(name: str, key: str, count: int, _images: tuple[ImageResult, ...]) -> I
 def submit_map(run: ImageRun) -> str:
     """Queue the map by UMAP of a run's images and the training images; return the job's id.
 
-    Errors: ValueError for too few images, MMHError for a full queue.
+    Errors: ValueError for too few images, MMHError for too many waiting jobs.
     """
     from mmh_core.studies.images.map import FEWEST, umap_map
 
@@ -104,12 +104,13 @@ def map_job(job: str) -> JobView[ImageMap]:
 def submit_images(config: ImageConfig) -> str:
     """Check a config, queue its study and return the id of the job.
 
-    Errors: ValueError and MMHError for a config that cannot be run, and for a full queue.
+    Errors: ValueError and MMHError for a config that cannot be run, and for too
+    many waiting jobs.
     """
     from mmh_core.studies.images.study import checked
 
     config = checked(config)
-    model_session.source_of(config.model)
+    model_session.check_allowed(config.model)
     count = len(config.prompts) * len(config.seeds)
     label = f"{plural(count, 'image')}, {kept_runs.short(config.prompts[0])}"
     return jobs().runner.submit(
@@ -184,7 +185,8 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
     """Queue what the model and its training set say of an image; return the job's id.
 
     Nothing of it is written to the disk. Errors: MMHError for what is no image, for control
-    characters in the caption, and for a full queue.
+    characters in the caption, and for too
+    many waiting jobs.
     """
     from mmh_core.formats.texts import check_text
     from mmh_core.retrieval.images import read_image
@@ -193,7 +195,7 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
     # Refused before anything is loaded for it.
     read_image(data)
     check_text(caption, "caption")
-    model_session.source_of(name)
+    model_session.check_allowed(name)
 
     def work() -> Iterator[Progress[ImageResult]]:
         subjects.use_threads(name)

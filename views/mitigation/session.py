@@ -41,12 +41,12 @@ def submit_mitigation(config: MitigationConfig, *, trial: bool = False) -> str:
     """Check a config, queue its study and return the id of the job.
 
     A `trial` compares two wordings and is not listed among the past runs. Errors: ValueError and
-    MMHError for a config that cannot be run, and for a full queue.
+    MMHError for a config that cannot be run, and for too many waiting jobs.
     """
     from mmh_core.studies.mitigation.study import checked
 
     config = checked(config)
-    model_session.source_of(config.model)
+    model_session.check_allowed(config.model)
     count = len(config.treatments)
     label = f"{plural(count, 'mitigation')}, {kept_runs.short(config.prompts[0])}"
     return jobs().runner.submit(
@@ -61,9 +61,9 @@ def submit_mitigation(config: MitigationConfig, *, trial: bool = False) -> str:
 def submit_robustness(run: MitigationRun) -> str:
     """Queue the robustness of a comparison and return the id of the job, which keeps both.
 
-    Errors: MMHError for a model that is not here, and for a full queue.
+    Errors: MMHError for a model that is not here, and for too many waiting jobs.
     """
-    model_session.source_of(run.config.model)
+    model_session.check_allowed(run.config.model)
 
     def study() -> Iterator[Progress[MitigationRun]]:
         from mmh_core.studies.mitigation.captions import paraphrases_listed

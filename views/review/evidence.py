@@ -217,7 +217,7 @@ def _elsewhere(item: ReviewItem) -> None:
 def _not_elsewhere(item: ReviewItem) -> str:
     """Return why an item's prompt cannot be opened on another page, "" where it can."""
     try:
-        model_session.source_of(item.model)
+        model_session.check_allowed(item.model)
     except MMHError:
         return (
             f"The model {item.model[:60]!r} is not on this server, so nothing can be generated "

@@ -117,14 +117,15 @@ def _start(table: UploadedTable) -> None:
         "queue has scores only.",
     )
     st.caption(
-        f"{scan_session.detection_rate(str(model), float(fpr))} With the shipped model the "
-        "scan scores tens of prompts a second on two processor cores; each one that is flagged "
-        "takes about 10 s more. You can use other pages meanwhile."
+        f"{scan_session.detection_rate_sentence(str(model), float(fpr))} "
+        "With the shipped model the scan scores tens of prompts a second on two processor "
+        "cores; each one that is flagged takes about 10 s more. You can use other pages "
+        "meanwhile."
     )
     if not st.button("Scan", key="rv_scan", type="primary", icon=":material/radar:"):
         return
     try:
-        job = scan_session.submit_scan(table, str(model), fpr=float(fpr), study=study)
+        job = scan_session.submit_scan(table, str(model), fpr=float(fpr), analyze_flagged=study)
     except (MMHError, ValueError) as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return

@@ -54,27 +54,27 @@ class UploadedTable:
     summary: TableSummary
 
 
-def keep_table(name: str, data: bytes, column: str = "") -> UploadedTable:
+def keep_table(file_name: str, data: bytes, column: str = "") -> UploadedTable:
     """Keep an uploaded table and read it. Errors: MMHError for one that cannot be used."""
-    path = _kept_upload(name, data)
+    path = _kept_upload(file_name, data)
     try:
-        return _table(str(path), Path(name).name, column)
+        return _table(str(path), Path(file_name).name, column)
     except MMHError as error:
         # What the person knows is the name of the file, not the digest it is kept under.
-        raise MMHError(str(error).replace(path.name, Path(name).name[:80])) from error
+        raise MMHError(str(error).replace(path.name, Path(file_name).name[:80])) from error
 
 
-def column_names(name: str, data: bytes) -> tuple[str, ...]:
+def column_names(file_name: str, data: bytes) -> tuple[str, ...]:
     """Return the columns of an uploaded table to choose from, none for what is no table."""
     try:
-        names = open_table(_kept_upload(name, data), most=MOST_ROWS).names
+        names = open_table(_kept_upload(file_name, data), most=MOST_ROWS).names
     except MMHError:
         return ()
-    return tuple(dict.fromkeys(own.strip() for own in names if own.strip()))[:MAX_COLUMNS]
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))[:MAX_COLUMNS]
 
 
-def _kept_upload(name: str, data: bytes) -> Path:
-    suffix = Path(name).suffix.casefold()
+def _kept_upload(file_name: str, data: bytes) -> Path:
+    suffix = Path(file_name).suffix.casefold()
     if suffix not in SUFFIXES:
         raise MMHError(
             f"The file must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}: save the table "
@@ -95,43 +95,44 @@ def example_table() -> tuple[str, bytes]:
 
 
 @st.cache_resource(show_spinner="Reading the table", max_entries=4)
-def _table(path: str, name: str, column: str) -> UploadedTable:
+def _table(path: str, file_name: str, column: str) -> UploadedTable:
     summary = summarize(Path(path), most=MOST_ROWS, column=column)
-    return UploadedTable(name, Path(path).name, column, replace(summary, name=name))
+    return UploadedTable(file_name, Path(path).name, column, replace(summary, name=file_name))
 
 
-def detection_rate(name: str, fpr: float) -> str:
-    """Return in a sentence what the early scan of a model misses, "" without a calibration."""
+def detection_rate_sentence(model: str, fpr: float) -> str:
+    """Return how many prompts the early scan of a model detects, "" without a calibration."""
     from mmh_core.subject.early_scan_rate import detection_rate_words
 
-    calibration = subjects.calibration(name)
+    calibration = subjects.calibration(model)
     return "" if calibration is None else detection_rate_words(calibration, fpr)
 
 
-def submit_scan(table: UploadedTable, model: str, *, fpr: float, study: bool) -> str:
-    """Queue the scan of a table, new or to go on, and return the id of the job.
+def submit_scan(table: UploadedTable, model: str, *, fpr: float, analyze_flagged: bool) -> str:
+    """Submit the scan of a table, new or to go on, and return the id of the job.
 
-    Errors: MMHError without a calibration of the model, for one that may not be chosen, and for a
-    full queue.
+    Errors: MMHError without a calibration of the model, for a model that may not be chosen, and
+    where too many jobs are waiting.
     """
     file = subjects.calibration_file(model)
-    model_session.source_of(model)
+    model_session.check_allowed(model)
     if file is None:
         raise MMHError(
             f"{model} has no calibration: make one with `{PROGRAM} calibrate REFERENCE.txt "
             f"--model {model} --out {subjects.kept_calibration_file(model)}`, then scan."
         )
-    seal = hashlib.sha256(file.read_bytes()).hexdigest()
-    what = json.dumps([table.file, model, seal, fpr, study, *filter(None, [table.column])])
-    name = hashlib.sha256(what.encode()).hexdigest()[:32]
+    calibration_sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    settings = [table.file, model, calibration_sha256, fpr, analyze_flagged]
+    key = json.dumps([*settings, *filter(None, [table.column])])
+    scan_id = hashlib.sha256(key.encode()).hexdigest()[:32]
     about = ScanAbout(
-        name,
+        scan_id,
         table.name,
         table.file,
         table.summary.prompts,
         model,
         fpr,
-        study,
+        analyze_flagged,
         time.time(),
         table.column,
     )
@@ -140,7 +141,7 @@ def submit_scan(table: UploadedTable, model: str, *, fpr: float, study: bool) ->
 
 
 def go_on(about: ScanAbout) -> str:
-    """Queue a kept scan to go on where it was, and return the id of the job."""
+    """Submit a kept scan to go on where it was, and return the id of the job."""
 
     def keep(state: ScanState) -> str:
         kept.keep_state(_scans(), about.id, asdict(state))
@@ -183,11 +184,11 @@ def scan_job(job: str) -> JobView[ScanState]:
     return JobView(record, None if latest is None else latest.partial)
 
 
-def scan_state(name: str) -> ScanState | None:
+def scan_state(scan_id: str) -> ScanState | None:
     """Return how far a kept scan was when it last ended, None where that is not known."""
     from mmh_core.studies.review.scan import ScanState
 
-    fields = kept.read_state(_scans(), name)
+    fields = kept.read_state(_scans(), scan_id)
     if fields is None:
         return None
     try:
@@ -224,7 +225,8 @@ def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
     return review_session.queue_of_items(
         f"{about.name[:120]}, {what}",
         items,
-        asdict(about) | {"flagged": flagged, "reach": detection_rate(about.model, about.share)},
+        asdict(about)
+        | {"flagged": flagged, "reach": detection_rate_sentence(about.model, about.share)},
     )
 
 
@@ -241,9 +243,9 @@ def _link(file: Path, name: Path) -> None:
         ) from error
 
 
-def scan_folder(name: str) -> Path:
+def scan_folder(scan_id: str) -> Path:
     """Return the folder with the results of a scan."""
-    return _scans() / name
+    return _scans() / scan_id
 
 
 def _uploads() -> Path:

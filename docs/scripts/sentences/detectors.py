@@ -48,19 +48,19 @@ def thresholds(data: Path) -> str:
     early = _detector(run, run.scanning)
     counted = counts(run, early, SHARE)
     captions, paraphrases, alarms = counted.memorized, counted.paraphrases, counted.reference
-    exceeded = int((early.normal > counted.threshold).sum())
-    few = len(_detector(run, "sharpness").normal)
+    exceeded = int((early.reference_scores > counted.threshold).sum())
+    few = len(_detector(run, "sharpness").reference_scores)
     flagged = {
-        name: counts(run, _detector(run, name), SHARE).reference.flagged
+        name: counts(run, _detector(run, name), SHARE).reference.count
         for name in ("sharpness", "stability")
     }
     return spaced(
         "The threshold that `score`, `scan`, the images page and the benchmark page share is "
         f"{counted.threshold:.2f}, exceeded by {exceeded} of the "
-        f"{plural(len(early.normal), 'reference prompt')} of its own calibration. At it the "
-        f"early scan finds {captions.flagged} of {captions.total} captions as trained with "
-        f"({captions.words()}) and {paraphrases.flagged} of {paraphrases.total} paraphrases of "
-        f"such captions ({paraphrases.words()}), and flags {alarms.flagged or 'none'} of the "
+        f"{plural(len(early.reference_scores), 'reference prompt')} of its own calibration. At it "
+        f"the early scan finds {captions.count} of {captions.total} captions as trained with "
+        f"({captions.words()}) and {paraphrases.count} of {paraphrases.total} paraphrases of "
+        f"such captions ({paraphrases.words()}), and flags {alarms.count or 'none'} of the "
         f"{alarms.total} reference prompts. In the table, whose threshold is set on the test "
         f"half's own reference prompts, it finds {percent(early.all.tpr)}. The other detectors "
         f"have {few} reference prompts in their calibration and a threshold above all of them, "

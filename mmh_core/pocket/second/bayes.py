@@ -1,9 +1,10 @@
-"""The perfect denoiser of a family of images, by importance sampling over its parameters.
+"""The Bayes-optimal (MMSE) denoiser of a family of images, by importance sampling.
 
-The noisy observation is `z = f(theta) + delta eps` with theta uniform in [0, 1]^P. The perfect
-denoiser is `D(z) = E[f(theta) | z]`, and the trace of its Jacobian is `tr Cov[f(theta) | z] /
-delta^2`, by Tweedie's formula: the number of directions that it keeps, each as far as it is wider
-than the noise. Its mean over z is the Bayes denoising error in units of `delta^2`.
+The noisy observation is `z = f(theta) + delta eps` with the parameters theta uniform in
+[0, 1]^P. The Bayes-optimal denoiser is `D(z) = E[f(theta) | z]`, and the trace of its Jacobian is
+`tr Cov[f(theta) | z] / delta^2`, by Tweedie's formula: the number of directions that it keeps,
+each as far as it is wider than the noise. Its mean over z is the Bayes denoising error in units
+of `delta^2`.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _MOVE = 0.4
 class Posterior:
     """What is known of an image under noise.
 
-    `denoised` (D,) is the posterior mean, `trace` the trace of the perfect denoiser's Jacobian,
-    `effective` the effective sample size of the last round, of `draws`.
+    `denoised` (D,) is the posterior mean, `trace` the trace of the Jacobian of the
+    Bayes-optimal denoiser, `effective` the effective sample size of the last round, of `draws`.
     """
 
     denoised: Array

@@ -29,7 +29,8 @@ from mmh_core.text_to_image.model import TextToImage
 _NONE = math.nan
 #: The number of a caption's first image; those that choose the scale have others.
 _CHECK_IMAGE = 2_000
-#: The first open image whose LID is compared; neither a network's nor the perfect denoiser's.
+#: The first open image whose LID is compared: none that a network is trained on, and none of
+#: those of the Bayes-optimal denoiser.
 OPEN_START = 920_000_000
 #: Least correlation within cells, and largest mean error of LID.
 WITHIN, BIAS = 0.7, 5.0

@@ -40,9 +40,9 @@ class ImageCounts:
     images of each caption that calibrates the copy thresholds, and `recognized` training images
     that these have to recognize; `scale_captions` whose LID chooses the noise scale; `held_out`
     held-out images of each caption whose LID is compared with LID*; `open_images` whose LID is
-    compared with LID*; `bayes_images` of which the perfect denoiser is sampled, at each scale. At
-    most `captions` captions are generated for and compared: trials of the machinery use fewer than
-    there are.
+    compared with LID*; `bayes_images` of which the Bayes-optimal denoiser is sampled, at each
+    scale. At most `captions` captions are generated for and compared: tests use fewer than there
+    are.
     """
 
     seeds: int = 16

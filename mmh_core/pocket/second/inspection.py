@@ -245,7 +245,7 @@ class Inspection:
             return bayes_records(self.shop.tables, self.autoencoder, item)
 
         folder = self.folder("bayes", ("autoencoder",), None)
-        words = "Sampling perfect denoisers"
+        words = "Sampling Bayes-optimal denoisers"
         return KeptMeasurement(words, folder, items(self.counts.bayes_images), measure)
 
     def denoising(self, number: int) -> KeptMeasurement:

@@ -1,4 +1,4 @@
-"""The perfect denoiser of open images of the second world, and the trained ones beside it."""
+"""The Bayes-optimal (MMSE) denoiser of newly drawn images, beside the trained denoisers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from mmh_core.text_to_image.model import TextToImage
 
 #: Noise scales in units of the latents' spread: those among which LID's is chosen, and a finer.
 SCALES = (*DELTAS, 0.1)
-#: The first open image that is sampled; draws of the posterior, and of noise for the network.
+#: The number of the first image that is drawn; draws of the posterior, and of noise for the
+#: network.
 START, DRAWS, NOISE_DRAWS = 910_000_000, 800, 8
-#: The largest denoising error in units of the Bayes error.
-RATIO = 2.0
-_NONE = math.nan
+#: The largest ratio of denoising to Bayes error that is accepted.
+MAX_ALLOWED_RATIO = 2.0
+_NAN = math.nan
 
 
 def items(images: int) -> tuple[str, ...]:
@@ -75,9 +76,9 @@ def encoder(vae: Any) -> Callable[[np.ndarray], Array]:
 def bayes_records(tables: Tables, vae: Any, item: str, draws: int = DRAWS) -> list[Record]:
     """Return LID*, the directions wider than the noise, and the Bayes error of one noisy image.
 
-    The Bayes error is the perfect denoiser's mean squared error over delta^2, which is the trace
-    of its Jacobian. Caveat: it is given the style of the image (such as the kind of hat), which a
-    caption may leave open, so it is a lower bound.
+    The Bayes error is the mean squared error of the Bayes-optimal (MMSE) denoiser divided by
+    delta^2, which is the trace of its Jacobian. Caveat: it is given the style of the image (such
+    as the kind of hat), which a caption may leave open, so it is a lower bound.
     """
     delta, number = _parts(item)
     image = _image(tables, number)
@@ -151,15 +152,15 @@ def fit_rows(
     """Return Bayes error, denoising error and their ratio at each noise scale.
 
     `bayes` as of `bayes_records`, `errors` with network, delta, image and error. Images whose
-    effective sample is too small are left out, and counted. The bar stands at the calibrated scale
-    `log_delta`, NaN before there is one.
+    effective sample is too small are left out, and counted. The criterion holds at the calibrated
+    scale `log_delta`, NaN before there is one.
     """
     rows: list[Row] = []
-    figure = "denoising error over the Bayes error at the calibrated scale"
-    barred = Row(figure, _NONE, _NONE, _NONE, RATIO, "most", 0)
+    figure = "ratio of denoising to Bayes error at the calibrated noise scale"
+    criterion_row = Row(figure, _NAN, _NAN, _NAN, MAX_ALLOWED_RATIO, "most", 0)
     if not bayes.empty:
         one_each = bayes.groupby("image").lid_star.first()
-        rows.append(_mean("open images of the perfect denoiser: LID*", one_each))
+        rows.append(_mean("newly drawn images: LID*", one_each))
     for delta in sorted(set(bayes.delta.tolist())) if len(bayes) else []:
         part = bayes[bayes.delta == delta]
         enough = part[part.effective >= ENOUGH]
@@ -167,8 +168,9 @@ def fit_rows(
         rows += [
             _mean(f"directions wider than {delta:g}", part.wider),
             _mean(
-                f"Bayes error over {delta:g}^2, trace of the perfect denoiser ({left_out} images "
-                f"with fewer than {ENOUGH:g} effective draws left out)",
+                f"Bayes MSE / delta^2 at delta = {delta:g}, the trace of the Jacobian of the "
+                f"Bayes-optimal denoiser ({left_out} images with fewer than {ENOUGH:g} effective "
+                "draws left out)",
                 enough.bayes,
             ),
         ]
@@ -177,15 +179,17 @@ def fit_rows(
         own = errors[errors.delta == delta]
         means = own.groupby("image").error.mean().reset_index()
         both = enough.merge(means, on="image")
-        rows.append(_mean(f"denoising error over {delta:g}^2, all networks", both.error))
+        rows.append(
+            _mean(f"denoising MSE / delta^2 at delta = {delta:g}, all networks", both.error)
+        )
         ratio = ratio_interval(both.error.to_numpy(), both.bayes.to_numpy())
-        words = f"denoising error over the Bayes error at {delta:g}"
+        words = f"ratio of denoising to Bayes error at delta = {delta:g}"
         rows.append(Row(words, ratio.value, ratio.low, ratio.high, 0.0, "none", len(both)))
         rows += _by_network(own, enough)
         if math.isclose(delta, math.exp(log_delta), rel_tol=1e-3):
-            ends = (ratio.value, ratio.low, ratio.high) if complete else (_NONE,) * 3
-            barred = Row(figure, *ends, RATIO, "most", len(both))
-    return [barred, *rows]
+            ends = (ratio.value, ratio.low, ratio.high) if complete else (_NAN,) * 3
+            criterion_row = Row(figure, *ends, MAX_ALLOWED_RATIO, "most", len(both))
+    return [criterion_row, *rows]
 
 
 def _by_network(errors: pd.DataFrame, bayes: pd.DataFrame) -> list[Row]:
@@ -200,20 +204,20 @@ def _by_network(errors: pd.DataFrame, bayes: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def ratio_interval(over: np.ndarray, under: np.ndarray) -> Interval:
+def ratio_interval(numerator: np.ndarray, denominator: np.ndarray) -> Interval:
     """Return the ratio of two means of pairs (N,) with a 95 % interval.
 
     The jackknife's error of its logarithm, and Student's t with N - 1 degrees of freedom. NaN
     ends for fewer than three pairs, NaN for a mean that is not positive.
     """
-    count = len(over)
-    if not count or over.sum() <= 0 or under.sum() <= 0:
-        return Interval(_NONE, _NONE, _NONE)
-    value = float(over.sum() / under.sum())
-    left_over, left_under = over.sum() - over, under.sum() - under
-    if count < 3 or left_over.min() <= 0 or left_under.min() <= 0:
-        return Interval(value, _NONE, _NONE)
-    without = np.log(left_over / left_under)
+    count = len(numerator)
+    if not count or numerator.sum() <= 0 or denominator.sum() <= 0:
+        return Interval(_NAN, _NAN, _NAN)
+    value = float(numerator.sum() / denominator.sum())
+    loo_numerator, loo_denominator = numerator.sum() - numerator, denominator.sum() - denominator
+    if count < 3 or loo_numerator.min() <= 0 or loo_denominator.min() <= 0:
+        return Interval(value, _NAN, _NAN)
+    without = np.log(loo_numerator / loo_denominator)
     error = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
     factor = math.exp(half_width(error, count))
     return Interval(value, value / factor, value * factor)

@@ -16,7 +16,7 @@ def cheapest_good(run: BenchmarkRun) -> DetectorRow:
         raise ValueError("A run without detectors advises none.")
     best = best_row(run.of_model)
     good = [row for row in run.of_model if row.all.auc >= best.all.auc_low]
-    return min(good or [best], key=lambda row: (row.nfe + row.generation, -row.all.auc))
+    return min(good or [best], key=lambda row: (row.nfe + row.generation_nfe, -row.all.auc))
 
 
 def advice(run: BenchmarkRun) -> tuple[str, str]:
@@ -30,8 +30,8 @@ def advice(run: BenchmarkRun) -> tuple[str, str]:
     counted = chosen.all
     return (
         f"Screen prompts by {chosen.label}, {rank} (AUC {counted.auc:.3f}, "
-        f"{chosen.nfe + chosen.generation:.0f} network evaluations an image), and confirm what it "
-        "flags by the search for copies on the images page.",
+        f"{chosen.nfe + chosen.generation_nfe:.0f} network evaluations an image), and confirm "
+        "what it flags by the search for copies on the images page.",
         f"Of {counted.positives} memorized and {counted.negatives} reference prompts of one "
         "model; thresholds and ranks of another checkpoint have to be measured on it: "
         f"{PROGRAM} benchmark --model NAME --prompts TABLE.",

@@ -199,11 +199,11 @@ def _compared(
         prompts=prompts,
         copied=half.copied,
         lid=lid,
-        true_lid=_true_lids(prompts, training_set),
+        data_lid=_data_lids(prompts, training_set),
         detectors=rows,
         combined=combined,
         cause=cause_row(prompts, own, training_set, reference),
-        text=words,
+        text_baselines=words,
         copies=half.copies,
         guidance_norm=_guidance_norms(half),
     )
@@ -251,7 +251,7 @@ def _without_score(
     return tuple(sentences)
 
 
-def _true_lids(prompts: tuple[LabelledPrompt, ...], training_set: TrainingSet | None) -> Tensor:
+def _data_lids(prompts: tuple[LabelledPrompt, ...], training_set: TrainingSet | None) -> Tensor:
     truth = None if training_set is None else training_set.truth
     truths = [None if truth is None else truth(row.prompt) for row in prompts]
     return torch.tensor(
@@ -273,7 +273,7 @@ def empty_run(
         prompts=tuple(labelled),
         copied=empty,
         lid=empty,
-        true_lid=empty,
+        data_lid=empty,
         detectors=(),
         combined=None,
         cause=None,

@@ -16,7 +16,7 @@ from mmh_core.detectors.combined_score import check_labels, fit_combined
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.measurement import Demanding, Detector
-from mmh_core.detectors.tuning import TunedSetting, keyed, tuned, variants
+from mmh_core.detectors.tuning import TunedSetting, grid_settings, keyed, tuned
 from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.estimators import DEFAULT_ESTIMATOR
 from mmh_core.dimension.spectral import soft_spectral_count
@@ -101,7 +101,7 @@ def calibrate_detectors(
         left_out=left_out,
     )
     tune, half = tune and not bool(normal.all()), None
-    grids = {name: variants(one) if tune else (one,) for name, one in detectors.items()}
+    grids = {name: grid_settings(one) if tune else (one,) for name, one in detectors.items()}
     yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(calibrating)}", None)
     texts = [row.prompt for row in calibrating]
     for half in measured(model, texts, keyed(grids), seeds, kept=kept):

@@ -19,7 +19,7 @@ from mmh_core.memorization.cause_calibration import (
 from mmh_core.records import LabelledPrompt, Progress
 from mmh_core.statistics.agreement import mean_recall
 from mmh_core.statistics.intervals import Interval, half_width
-from mmh_core.studies.detection.benchmark_run import CauseRow
+from mmh_core.studies.detection.benchmark_run import CauseResults
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.subject.neighborhood import training_neighborhood
 from mmh_core.subject.reference_prompts import ReferencePrompts, usual_lid
@@ -57,7 +57,7 @@ def cause_row(
     half: Measured,
     training_set: TrainingSet | None,
     reference: ReferencePrompts | None,
-) -> CauseRow | None:
+) -> CauseResults | None:
     """Return the causes of the prompts of known cause that are copied, and how many are right.
 
     `half` are the measurements of the prompts. None where there is no such prompt.
@@ -69,9 +69,9 @@ def cause_row(
     truths = [case.truth for _, case in cases]
     right = torch.tensor([cause.label == true for cause, true in zip(causes, truths, strict=True)])
     accuracy = mean_recall(right, truths)
-    return CauseRow(
+    return CauseResults(
         prompts=tuple(place for place, _ in cases),
-        said=tuple(cause.label for cause in causes),
+        predicted=tuple(cause.label for cause in causes),
         true=tuple(truths),
         data_lid=torch.tensor([case.data.lid.value for _, case in cases]),
         model_lid=torch.tensor([case.model.lid.value for _, case in cases]),

@@ -82,7 +82,7 @@ def separated_row(
         *named,
         *cost,
         scores=scores,
-        normal=normal,
+        reference_scores=normal,
         all=separation(scores[plain], memorized[plain]),
         kinds=tuple(parts),
     )

@@ -1,4 +1,4 @@
-"""Figures of one row of a benchmark: realized rates, groups of prompts, and the truth by fact.
+"""Figures of one row of a benchmark: realized rates, groups of prompts, areas over images.
 
 All are counted from the scores that a run keeps, so none can disagree with another.
 """
@@ -45,17 +45,17 @@ class Rate:
 
 @dataclass(frozen=True)
 class RealizedRates:
-    """What a threshold does that was set beforehand to flag the share `share`.
+    """What a threshold does that was set beforehand for the false-positive rate `target_fpr`.
 
-    It was set on `reference` prompts of the calibration half; `false` are the reference and `true`
+    It was set on `reference` prompts of the calibration half; `fpr` counts the reference and `tpr`
     the memorized prompts of the test half that exceed it, paraphrases left out.
     """
 
-    share: float
+    target_fpr: float
     threshold: float
     reference: int
-    false: Rate
-    true: Rate
+    fpr: Rate
+    tpr: Rate
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class GroupFigures:
 
     The area of a group with memorized and reference prompts is within it; memorized prompts alone
     stand against all reference prompts, reference prompts alone against all memorized ones, which
-    `against` says. `true` are rates of its memorized, `false` of its reference prompts.
+    `against` says. `tpr` are rates of its memorized, `fpr` of its reference prompts.
     """
 
     group: str
@@ -72,13 +72,13 @@ class GroupFigures:
     reference: int
     against: str
     area: Interval
-    true: tuple[Rate, ...]
-    false: tuple[Rate, ...]
+    tpr: tuple[Rate, ...]
+    fpr: tuple[Rate, ...]
 
 
 @dataclass(frozen=True)
-class FactFigures:
-    """How well scores of images tell copies of training images from other images.
+class ImageLabelFigures:
+    """How well scores tell images by their label: copy of a training image, or another image.
 
     `area` is over the images of `captions` prompts, of which `copies` are copies and `others` are
     not; the interval is over prompts, since images of one prompt are alike.
@@ -95,12 +95,12 @@ def realized(
 ) -> tuple[RealizedRates, ...]:
     """Return the rates on the test half at thresholds of the calibration half."""
     positive, negative = plain_sides(run)
-    thresholds = [threshold_among(row.normal, share) for share in shares]
+    thresholds = [threshold_among(row.reference_scores, share) for share in shares]
     return tuple(
         RealizedRates(
             share,
             threshold,
-            len(row.normal),
+            len(row.reference_scores),
             _rate(row.scores[negative], threshold),
             _rate(row.scores[positive], threshold),
         )
@@ -160,15 +160,15 @@ def group_figures(
     run: BenchmarkRun, row: DetectorRow, shares: Sequence[float] = SHARES
 ) -> tuple[GroupFigures, ...]:
     """Return the figures of every group (`group_sides`); one without a score has no area, NaN."""
-    read = row.scores.isfinite()
-    thresholds = [threshold_among(row.normal, share) for share in shares]
+    has_score = row.scores.isfinite()
+    thresholds = [threshold_among(row.reference_scores, share) for share in shares]
     return tuple(
         GroupFigures(
             sides.group,
             int(sides.memorized.sum()),
             int(sides.reference.sum()),
             sides.against,
-            _area(row.scores[sides.positive & read], row.scores[sides.negative & read]),
+            _area(row.scores[sides.positive & has_score], row.scores[sides.negative & has_score]),
             tuple(_rate(row.scores[sides.memorized], threshold) for threshold in thresholds),
             tuple(_rate(row.scores[sides.reference], threshold) for threshold in thresholds),
         )
@@ -176,9 +176,9 @@ def group_figures(
     )
 
 
-def fact_figures(
+def image_label_figures(
     run: BenchmarkRun, row: DetectorRow, *, memorized_only: bool = False
-) -> FactFigures | None:
+) -> ImageLabelFigures | None:
     """Return how well a row tells copies from other images, None where no copy can be told.
 
     That takes a training set to search. `memorized_only` counts the images of memorized captions
@@ -200,20 +200,20 @@ def fact_figures(
     area = Interval(nan, nan, nan)
     if bool(positive.any()) and not bool(positive.all()):
         area = clustered_area_interval(scores, positive, cluster)
-    return FactFigures(
+    return ImageLabelFigures(
         int(positive.sum()), int((~positive).sum()), len(set(cluster.tolist())), area
     )
 
 
 @dataclass(frozen=True)
 class RowFigures:
-    """All figures of one row beyond its areas; the facts are None without a training set."""
+    """All figures of one row but its areas over prompts; None without a training set to search."""
 
     name: str
     realized: tuple[RealizedRates, ...]
     groups: tuple[GroupFigures, ...]
-    by_fact: FactFigures | None
-    within_memorized: FactFigures | None
+    by_image_label: ImageLabelFigures | None
+    within_memorized: ImageLabelFigures | None
 
 
 def row_figures(run: BenchmarkRun) -> tuple[RowFigures, ...]:
@@ -223,8 +223,8 @@ def row_figures(run: BenchmarkRun) -> tuple[RowFigures, ...]:
             row.name,
             realized(run, row),
             group_figures(run, row),
-            fact_figures(run, row),
-            fact_figures(run, row, memorized_only=True),
+            image_label_figures(run, row),
+            image_label_figures(run, row, memorized_only=True),
         )
         for row in run.rows
     )

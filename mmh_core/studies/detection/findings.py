@@ -1,7 +1,8 @@
-"""What a benchmark shows and what it does not, in five sentences made from its figures."""
+"""What a benchmark shows and what it does not, in five findings made from its figures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mmh_core.counting import plural
@@ -10,7 +11,7 @@ from mmh_core.statistics.areas import STRICT
 from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.doses import EXACT, EXTRACTION, LID, DoseCurve
-from mmh_core.studies.detection.figures import FactFigures, Rate, RowFigures, realized
+from mmh_core.studies.detection.figures import ImageLabelFigures, Rate, RowFigures, realized
 
 _COPIES = ("copy of a training image", "copies of training images")
 #: A share that counts as most.
@@ -18,7 +19,7 @@ _HALF = 0.5
 
 
 def findings(run: BenchmarkRun, figures: Sequence[RowFigures]) -> tuple[str, ...]:
-    """Return five sentences: areas beside text alone, thresholds, facts, doses and cause, limits.
+    """Return five findings: AUC and text baselines, thresholds, images, doses and cause, limits.
 
     `figures` are those of `row_figures`. What a file does not hold is said to be not measured.
     Errors: ValueError for a run without a detector.
@@ -29,14 +30,14 @@ def findings(run: BenchmarkRun, figures: Sequence[RowFigures]) -> tuple[str, ...
     return (
         _areas(run, best),
         _thresholds(run, best),
-        _facts(run, figures),
+        _images(run, figures),
         f"{_doses(run)}; {_cause(run)}.",
         _limits(run),
     )
 
 
 def best_row(rows: Sequence[DetectorRow]) -> DetectorRow:
-    """Return the row with the largest area, then strict rate, then the cheapest one."""
+    """Return the row with the largest AUC, then TPR at 1 % FPR, then the cheapest one."""
     return max(rows, key=lambda row: row.merit)
 
 
@@ -47,15 +48,16 @@ def _areas(run: BenchmarkRun, best: DetectorRow) -> str:
         f"Of {plural(len(run.of_model), 'detector')}, {best.label} has the largest area under the "
         f"ROC curve (AUC) on the {counted.positives} memorized and "
         f"{plural(counted.negatives, 'reference prompt')} of the test half, "
-        f"{_with_interval(area)}{_equal(run, best)}{_spread(run, best)}, chosen on these very "
-        "prompts and so optimistic"
+        f"{_with_interval(area)}{_equal(run, best)}{_range(run, best)}. The detector was picked "
+        "on these same prompts, so this AUC is optimistic."
     )
-    if not run.text:
-        return f"{sentence}; text alone was not measured, so how much the words give away is open."
-    text = best_row(run.text).all.area
+    if not run.text_baselines:
+        unknown = "No text baseline was measured, so how much the words give away is unknown."
+        return f"{sentence} {unknown}"
+    text = best_row(run.text_baselines).all.area
     return (
-        f"{sentence}; text alone, which sees no model, has {_with_interval(text)}, and "
-        f"{_compared(area, text)}."
+        f"{sentence} The best text baseline, which sees the words and no model, has "
+        f"{_with_interval(text)}: {_compared(area, text)}."
     )
 
 
@@ -67,12 +69,13 @@ def _equal(run: BenchmarkRun, best: DetectorRow) -> str:
     return f", as {plural(others, 'other has', 'others have')}"
 
 
-def _spread(run: BenchmarkRun, best: DetectorRow) -> str:
-    """Return the ends of a detector's area over networks, "" for one network."""
+def _range(run: BenchmarkRun, best: DetectorRow) -> str:
+    """Return the lowest and the highest AUC of a detector over networks, "" for one network."""
     for row in () if run.networks is None else run.networks.rows:
         if row.name == best.name:
             ends = f"{row.lowest:.3f} to {row.highest:.3f}"
-            return f", over {plural(row.networks, 'network')} {ends}"
+            networks = plural(row.networks, "network")
+            return f" (lowest to highest over {networks}: {ends})"
     return ""
 
 
@@ -89,13 +92,13 @@ def _thresholds(run: BenchmarkRun, best: DetectorRow) -> str:
     (rates,) = realized(run, best, (STRICT,))
     return (
         f"At a threshold set beforehand on {plural(rates.reference, 'reference prompt')} of the "
-        f"calibration half, to flag at most {_percent(rates.share)}, it flags "
-        f"{_counted(rates.false)} reference prompts of the test half and {_counted(rates.true)} "
+        f"calibration half, to flag at most {_percent(rates.target_fpr)}, it flags "
+        f"{_counted(rates.fpr)} reference prompts of the test half and {_counted(rates.tpr)} "
         "memorized ones."
     )
 
 
-def _facts(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
+def _images(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
     labels = {row.name: row.label for row in run.of_model}
     within = [
         (each.within_memorized, labels[each.name])
@@ -105,29 +108,34 @@ def _facts(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
     if not within:
         return (
             "Which single images are copies was not measured, so whether a detector tells a copy "
-            "from another image of the same caption is open."
+            "from another image of the same caption is unknown."
         )
-    fact, label = max(within, key=lambda pair: _area(pair[0]))
-    if _area(fact) < 0:
-        images, what = fact.copies + fact.others, "copies" if fact.copies else "no copies"
+    over_images, label = max(within, key=lambda pair: _area(pair[0]))
+    if _area(over_images) < 0:
+        images, what = (
+            over_images.copies + over_images.others,
+            "copies" if over_images.copies else "no copies",
+        )
         every = f"all {images:,} images are {what}"
         if images == 1:
-            every = f"the one image is {'a copy' if fact.copies else 'no copy'}"
+            every = f"the one image is {'a copy' if over_images.copies else 'no copy'}"
         return (
             f"Within memorized captions {every}, so "
             "whether a detector tells a copy from another image cannot be judged here."
         )
     return (
-        f"Within memorized captions ({plural(fact.copies, *_COPIES)}, "
-        f"{plural(fact.others, 'other image')}, {plural(fact.captions, 'caption')}), where a "
-        "detector has to tell images and not prompts, the largest area is "
-        f"{_with_interval(fact.area)}, of {label}, chosen likewise."
+        f"Within memorized captions ({plural(over_images.copies, *_COPIES)}, "
+        f"{plural(over_images.others, 'other image')}, "
+        f"{plural(over_images.captions, 'caption')}), where a detector has to tell images and not "
+        "prompts, the largest area is "
+        f"{_with_interval(over_images.area)}, of {label}, picked on these same images."
     )
 
 
-def _area(fact: FactFigures) -> float:
+def _area(over_images: ImageLabelFigures) -> float:
     """Return the area, -1 for none, which orders below every other."""
-    return fact.area.value if fact.area.value == fact.area.value else -1.0
+    value = over_images.area.value
+    return -1.0 if math.isnan(value) else value
 
 
 def _doses(run: BenchmarkRun) -> str:
@@ -135,15 +143,15 @@ def _doses(run: BenchmarkRun) -> str:
     curve = curves.get(EXTRACTION)
     if curve is None or len(curve.levels) < 2:
         return (
-            "How the extraction rate depends on the number of copies in the training set was not "
-            "measured"
+            "How the extraction rate depends on how often an image occurs in the training set was "
+            "not measured"
         )
     first, last = curve.levels[0], curve.levels[-1]
     sentence = (
         f"The extraction rate, the share of images that are copies, is "
-        f"{_share(first.response)} with {_copies(first.copies)} in the training set "
-        f"({plural(first.prompts, 'caption')}) and {_share(last.response)} with {last.copies:,} "
-        f"({plural(last.prompts, 'caption')})"
+        f"{_share(first.response)} at {_occurrences(first.copies)} of the image in the "
+        f"training set ({plural(first.prompts, 'caption')}) and {_share(last.response)} at "
+        f"{last.copies:,} ({plural(last.prompts, 'caption')})"
     )
     return sentence + _middle(curve) + _lids(curves.get(LID))
 
@@ -154,7 +162,7 @@ def _middle(curve: DoseCurve) -> str:
     if above[0] or not above[-1]:
         return ""
     level = curve.levels[above.index(True)]
-    return f", {_percent(_HALF)} or more first with {level.copies}"
+    return f", first reaching {_percent(_HALF)} at {_occurrences(level.copies)}"
 
 
 def _lids(curve: DoseCurve | None) -> str:
@@ -171,32 +179,34 @@ def _cause(run: BenchmarkRun) -> str:
     accuracy = _with_interval(Interval(cause.accuracy, cause.low, cause.high))
     only = ", though only one cause occurs" if len(set(cause.true)) == 1 else ""
     return (
-        f"of {plural(len(cause.prompts), 'copied caption')} of known cause, the cause is right "
-        f"with a balanced accuracy of {accuracy}{only}"
+        f"for {plural(len(cause.prompts), 'caption')} whose images were copies and whose cause is "
+        f"known, the predicted cause is right with a balanced accuracy of {accuracy}{only}"
     )
 
 
 def _limits(run: BenchmarkRun) -> str:
     count = 1 if run.networks is None else len(run.networks.sha256)
     networks = "one network" if count == 1 else plural(count, "network")
-    made = (
-        "an invented data set whose truth is known" if is_invented(run) else "one list of prompts"
+    data_set = (
+        "a synthetic data set whose ground truth is known"
+        if is_synthetic(run)
+        else "one list of prompts"
     )
     return (
         f"All this is of {networks} ({run.model}, {run.sampling.words}, "
-        f"{plural(len(run.seeds), 'seed')}) on {made}: it shows how the methods compare there, "
-        "and not which ranks first, where its threshold lies or how often it errs on a real "
-        f"checkpoint, which {PROGRAM} benchmark --model NAME --prompts TABLE measures."
+        f"{plural(len(run.seeds), 'seed')}) on {data_set}: it compares the methods there "
+        "only. For ranking, threshold and error rate on a real checkpoint, run "
+        f"{PROGRAM} benchmark --model NAME --prompts TABLE."
     )
 
 
-def is_invented(run: BenchmarkRun) -> bool:
-    """Return whether the true LID of a caption is known, which only a made world tells."""
-    return bool(run.true_lid.isfinite().any())
+def is_synthetic(run: BenchmarkRun) -> bool:
+    """Return whether the data LID of a caption is known, as it is of a synthetic data set only."""
+    return bool(run.data_lid.isfinite().any())
 
 
-def _copies(count: int) -> str:
-    return plural(count, "copy") if count else "no copy"
+def _occurrences(count: int) -> str:
+    return plural(count, "occurrence")
 
 
 def _percent(share: float) -> str:

@@ -12,20 +12,20 @@ from mmh_core.studies.detection.doses import DoseCurve
 class NetworkRow:
     """One detector over N networks: means with 95 % intervals over networks.
 
-    `spread` is the standard deviation of the area, `lowest` and `highest` its ends. `true` and
-    `false` are realized rates at the threshold of 1 %, `within` the area by fact within memorized
-    captions.
+    `deviation` is the standard deviation of the area, `lowest` and `highest` its range. `tpr` and
+    `fpr` are realized rates at the threshold set for an FPR of 1 %, `within` is the area over
+    images (copies against others) within memorized captions.
     """
 
     name: str
     label: str
     networks: int
     auc: Interval
-    spread: float
+    deviation: float
     lowest: float
     highest: float
-    true: Interval
-    false: Interval
+    tpr: Interval
+    fpr: Interval
     within: Interval
 
 

@@ -16,7 +16,7 @@ from mmh_core.records import MMHError
 from mmh_core.statistics.areas import STRICT
 from mmh_core.statistics.intervals import mean_rate_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
-from mmh_core.studies.detection.figures import fact_figures, realized
+from mmh_core.studies.detection.figures import image_label_figures, realized
 from mmh_core.studies.detection.network_rows import NetworkRow, Networks
 
 #: A file of one run that is larger is none.
@@ -63,7 +63,7 @@ def _labelled(run: BenchmarkRun) -> BenchmarkRun:
 
 def _check_lengths(run: BenchmarkRun) -> None:
     """Raise ValueError for a list that is not of the run's prompts."""
-    lists = [run.copied, run.lid, run.true_lid, *(row.scores for row in run.rows)]
+    lists = [run.copied, run.lid, run.data_lid, *(row.scores for row in run.rows)]
     lists += [row.images for row in run.rows if row.images is not None]
     lists += [each for each in (run.copies, run.guidance_norm) if each is not None]
     if any(len(each) != len(run.prompts) for each in lists):
@@ -132,13 +132,13 @@ def _setting(run: BenchmarkRun) -> tuple[object, ...]:
 
 def _figures(run: BenchmarkRun, row: DetectorRow) -> dict[str, float]:
     """Return the figures of a row of which the mean is taken, NaN where one is unknown."""
-    (strict,) = realized(run, row, (STRICT,))
-    within = fact_figures(run, row, memorized_only=True)
+    (rates,) = realized(run, row, (STRICT,))
+    within = image_label_figures(run, row, memorized_only=True)
     return {
         "auc": row.all.auc,
         "within": math.nan if within is None else within.area.value,
-        "true": strict.true.share.value,
-        "false": strict.false.share.value,
+        "tpr": rates.tpr.share.value,
+        "fpr": rates.fpr.share.value,
     }
 
 
@@ -153,5 +153,5 @@ def _row(name: str, label: str, figures: Sequence[Mapping[str, float]]) -> Netwo
         float(auc.std()),
         float(auc.min()),
         float(auc.max()),
-        *(mean_rate_interval(values[key]) for key in ("true", "false", "within")),
+        *(mean_rate_interval(values[key]) for key in ("tpr", "fpr", "within")),
     )

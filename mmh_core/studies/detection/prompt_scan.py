@@ -29,9 +29,9 @@ def prompt_scans(
             percentile=float(scores.percentile[i]),
             threshold=threshold,
             fpr=FPR,
-            flagged_memorized=-1 if memorized is None else memorized.flagged,
+            flagged_memorized=-1 if memorized is None else memorized.count,
             memorized=0 if memorized is None else memorized.total,
-            flagged_paraphrases=None if paraphrases is None else paraphrases.flagged,
+            flagged_paraphrases=None if paraphrases is None else paraphrases.count,
             paraphrases=None if paraphrases is None else paraphrases.total,
         )
         for i in range(len(prompts))

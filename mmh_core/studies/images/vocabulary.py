@@ -30,7 +30,7 @@ def caption_words(captions: Iterable[str]) -> tuple[str, ...]:
 
 
 def training_words(folder: Path) -> tuple[str, ...]:
-    """Return the words of the captions that a model of a made world was trained with.
+    """Return the words of the captions that a model of a synthetic data set was trained with.
 
     () for a folder whose training set is not known.
     """

@@ -1,4 +1,4 @@
-"""The perfect denoiser, against closed forms and against grids over real families."""
+"""The Bayes-optimal denoiser, against closed forms and against grids over real families."""
 
 from __future__ import annotations
 

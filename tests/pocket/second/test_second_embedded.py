@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmh_core.cli.furnish_second import (
-    FOLDER,
+    MODEL_STAGE,
     as_recommended,
     furnish_second,
     run_second,
@@ -72,7 +72,7 @@ def furnished(inspection: Inspection, tmp_path_factory: pytest.TempPathFactory) 
     """Return the folder of the tiny model with its index and its calibration on images."""
     root = tmp_path_factory.mktemp("assets")
     at = Furnishing(root, root / "work", "cpu", "tiny")
-    run_second(at, inspection, [FOLDER, "calibration"], placed=in_two)
+    run_second(at, inspection, [MODEL_STAGE, "calibration"], layout=in_two)
     return root / "tiny"
 
 
@@ -239,7 +239,7 @@ def test_stages_go_on_where_they_stopped_and_are_refused_out_of_order(
     furnished: Path, inspection: Inspection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at = Furnishing(furnished.parent, furnished.parent / "work", "cpu", "tiny")
-    run_second(at, inspection, [FOLDER, "calibration"])
+    run_second(at, inspection, [MODEL_STAGE, "calibration"])
     output = capsys.readouterr().out
     assert "folder: finished before." in output
     assert "calibration: finished before." in output

@@ -76,7 +76,7 @@ BARRED = (
     "cause from the training set and the model, balanced accuracy",
     "partial rank correlation of LID with LID* within kind and painter",
     "mean error of LID on open held-out images, absolute",
-    "denoising error over the Bayes error at the calibrated scale",
+    "ratio of denoising to Bayes error at the calibrated noise scale",
 )
 
 

@@ -140,7 +140,7 @@ def test_the_ratio_at_the_calibrated_scale_has_the_bar(ratio: float, short: bool
     assert sum(row.bound == "most" for row in rows) == 1
     by_figure = {row.figure: row for row in rows}
     for delta in SCALES:
-        row = by_figure[f"denoising error over the Bayes error at {delta:g}"]
+        row = by_figure[f"ratio of denoising to Bayes error at delta = {delta:g}"]
         assert row.value == pytest.approx(ratio)
 
 

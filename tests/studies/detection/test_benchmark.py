@@ -168,7 +168,7 @@ def test_the_early_scan_of_tables_has_a_row_beside_the_one_of_the_rule(
     expected = score_prompts(model, early, [p.prompt for p in prompts() if p.split == "test"])
     torch.testing.assert_close(rows["scan"].scores, expected.score, rtol=1e-4, atol=1e-4)
     assert (
-        torch.equal(rows["scan"].normal, early.reference_scores())
+        torch.equal(rows["scan"].reference_scores, early.reference_scores())
         and len(early.reference_scores()) == 20
     )
     assert rows["scan"].settings.startswith("t = 0.6 and 0.3, sign as published, all set when")
@@ -196,7 +196,7 @@ def test_labels_of_the_test_half_change_no_score(model: TextToImage, run: Benchm
     found = last(flipped, model)
     for before, after in zip(run.of_model, found.of_model, strict=True):
         torch.testing.assert_close(before.scores, after.scores, rtol=0, atol=0)
-        torch.testing.assert_close(before.normal, after.normal, rtol=0, atol=0)
+        torch.testing.assert_close(before.reference_scores, after.reference_scores, rtol=0, atol=0)
         assert after.all.auc == pytest.approx(1 - before.all.auc, abs=1e-9)
     assert run.combined is not None and found.combined is not None
     assert torch.equal(run.combined.weights, found.combined.weights)
@@ -211,7 +211,7 @@ def test_the_combined_score_is_a_logistic_regression_of_its_parts(run: Benchmark
     expected = ((columns - combined.mean) / combined.spread) @ combined.weights + combined.bias
     torch.testing.assert_close(combined.row.scores.double(), expected, rtol=1e-4, atol=1e-4)
     assert 0 <= combined.cv_auc <= 1
-    assert combined.row.generation == 8.0
+    assert combined.row.generation_nfe == 8.0
 
 
 def test_an_unknown_detector_is_refused_with_the_choices(model: TextToImage) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mmh_core.cli.output import write_json
+from mmh_core.cli.tables import plain
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.report.response_tables import dose_table
 from mmh_core.statistics.intervals import mean_share_interval
@@ -55,7 +56,7 @@ def dosed() -> BenchmarkRun:
     row = separated_row(("a", "A", "-"), (1.0, 0.0), scores, scores, prompts)
     run = run_of()
     return replace(
-        run, prompts=prompts, copied=share, lid=lid, detectors=(row,), true_lid=0 * lid,
+        run, prompts=prompts, copied=share, lid=lid, detectors=(row,), data_lid=0 * lid,
         copies=share[:, None].expand(-1, 2), guidance_norm=10 * lid,
     )  # fmt: skip
 
@@ -116,12 +117,12 @@ def test_a_prompt_that_neither_label_fits_counts_in_its_dose_alone() -> None:
     kept = [i for i, one in enumerate(aside) if not one.aside]
     fewer = tuple(aside[i] for i in kept)
     named = ("a", "A", "-")
-    with_aside = separated_row(named, (1.0, 0.0), row.scores, row.normal, aside)
-    without = separated_row(named, (1.0, 0.0), row.scores[kept], row.normal, fewer)
+    with_aside = separated_row(named, (1.0, 0.0), row.scores, row.reference_scores, aside)
+    without = separated_row(named, (1.0, 0.0), row.scores[kept], row.reference_scores, fewer)
     assert with_aside.all == without.all and with_aside.kinds == without.kinds
     run = replace(run, prompts=aside, detectors=(with_aside,))
     rates = realized(run, with_aside, (0.05,))[0]
-    assert (rates.true.among, rates.false.among) == (3, 2)
+    assert (rates.tpr.among, rates.fpr.among) == (3, 2)
     assert any(level.copies == 1 for curve in run.doses for level in curve.levels)
     # Its group, where it has one, stands against all reference prompts.
     grouped = tuple(replace(one, group=f"{one.copies}") for one in aside)
@@ -131,7 +132,7 @@ def test_a_prompt_that_neither_label_fits_counts_in_its_dose_alone() -> None:
 
 def test_a_run_comes_back_from_its_json(tmp_path: Path) -> None:
     run = dosed()
-    write_json({**vars(run), "doses": run.doses, "more": 1}, tmp_path / "run.json")
+    write_json({**plain(run), "doses": run.doses, "more": 1}, tmp_path / "run.json")
     read = read_network(tmp_path / "run.json").run
     assert read.prompts == run.prompts and read.sampling == run.sampling
     torch.testing.assert_close(read.copied, run.copied.double(), equal_nan=True)
@@ -143,13 +144,13 @@ def test_a_run_comes_back_from_its_json(tmp_path: Path) -> None:
         del prompt["copies"], prompt["near"], prompt["aside"]
     (tmp_path / "run.json").write_text(json.dumps(tree))
     older = read_network(tmp_path / "run.json").run
-    assert older.doses == () and older.guidance_norm is None and older.text == ()
+    assert older.doses == () and older.guidance_norm is None and older.text_baselines == ()
 
 
 @pytest.mark.parametrize("name", ["prompts", "sampling", "seeds", "detectors", "copied"])
 @pytest.mark.parametrize("value", [None, 3, "x", {"a": 1}, [[{}]], []])
 def test_a_field_of_another_type_is_refused(tmp_path: Path, name: str, value: object) -> None:
-    write_json({**vars(dosed()), name: value}, tmp_path / "run.json")
+    write_json({**plain(dosed()), name: value}, tmp_path / "run.json")
     with pytest.raises(MMHError, match="holds no benchmark of this version"):
         read_network(tmp_path / "run.json")
 

@@ -16,9 +16,9 @@ from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow, counts
 from mmh_core.studies.detection.counted_rows import separated_row, text_rows
 from mmh_core.studies.detection.figures import (
-    fact_figures,
     group_figures,
     group_sides,
+    image_label_figures,
     realized,
     row_figures,
 )
@@ -57,9 +57,9 @@ def test_thresholds_come_from_the_calibration_half_and_rates_from_the_test_half(
     strict, middle, loose = realized(run, run.detectors[0])
     assert strict.threshold == pytest.approx(0.98)
     assert (middle.threshold, loose.threshold) == (pytest.approx(0.94), pytest.approx(0.89))
-    assert (strict.true.count, middle.true.count, loose.true.count) == (0, 1, 1)
-    assert (strict.true.among, strict.false.among, strict.reference) == (5, 4, 100)
-    assert strict.false.high == pytest.approx(1 - 0.025 ** (1 / 4)) and strict.false.low == 0
+    assert (strict.tpr.count, middle.tpr.count, loose.tpr.count) == (0, 1, 1)
+    assert (strict.tpr.among, strict.fpr.among, strict.reference) == (5, 4, 100)
+    assert strict.fpr.high == pytest.approx(1 - 0.025 ** (1 / 4)) and strict.fpr.low == 0
 
 
 def test_every_group_is_counted_against_what_it_says() -> None:
@@ -72,8 +72,8 @@ def test_every_group_is_counted_against_what_it_says() -> None:
     # Memorized .2 .6 .8 .95 .7 against .5 and .1: .2 loses once.
     assert found["unseen name"].area.value == pytest.approx(9 / 10)
     assert found["mixed"].area.value == 0 and found["mixed"].against == "within the group"
-    assert [rate.count for rate in found["k = 8"].true] == [0, 1, 1]
-    assert [rate.among for rate in found["unseen name"].true] == [0, 0, 0]
+    assert [rate.count for rate in found["k = 8"].tpr] == [0, 1, 1]
+    assert [rate.among for rate in found["unseen name"].tpr] == [0, 0, 0]
 
 
 def test_a_prompt_without_a_group_is_counted_by_its_kind() -> None:
@@ -89,7 +89,10 @@ def test_by_fact_counts_images_and_within_memorized_captions_only_theirs() -> No
     copies += [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, float("nan")], [0.0, 0.0]]
     run = run_of(copies)
     row = run.detectors[0]
-    every, within = fact_figures(run, row), fact_figures(run, row, memorized_only=True)
+    every, within = (
+        image_label_figures(run, row),
+        image_label_figures(run, row, memorized_only=True),
+    )
     assert every is not None and within is not None and row.images is not None
     assert (every.copies, every.others, every.captions) == (6, 11, 9)
     assert (within.copies, within.others, within.captions) == (5, 4, 5)
@@ -101,7 +104,7 @@ def test_by_fact_counts_images_and_within_memorized_captions_only_theirs() -> No
     # One score for all images of a prompt: within a caption it says nothing either way.
     alone = replace(row, images=None)
     only = replace(run, copies=torch.tensor([[0.0, 1.0]] * len(TESTED)))
-    area = fact_figures(only, alone)
+    area = image_label_figures(only, alone)
     assert area is not None and area.area.value == 0.5
 
 
@@ -110,7 +113,7 @@ def test_without_a_training_set_the_truth_is_by_caption_only(
     copies: list[list[float]] | None,
 ) -> None:
     run = run_of(copies)
-    assert fact_figures(run, run.detectors[0]) is None
+    assert image_label_figures(run, run.detectors[0]) is None
     assert "Truth by caption only" in fact_table(run, row_figures(run)).markdown()
 
 
@@ -144,7 +147,9 @@ def test_a_row_of_words_is_fitted_on_the_calibration_half_alone() -> None:
     labelled = [*learned, *listed(("castle", "meadow"), "test")]
     rows, missing = text_rows(labelled)
     assert [row.name for row in rows] == ["text_words", "text_characters"] and not missing
-    assert all(row.all.auc == 1 and row.nfe == 0 and len(row.normal) == 12 for row in rows)
+    assert all(
+        row.all.auc == 1 and row.nfe == 0 and len(row.reference_scores) == 12 for row in rows
+    )
     # Other words in the test half: nothing of it was seen, so words say nothing.
     swapped = [*learned, *listed(("meadow", "castle"), "test")]
     assert all(row.all.auc == 0 for row in text_rows(swapped)[0])
@@ -278,12 +283,12 @@ def test_prompts_kept_apart_count_neither_as_flagged_nor_as_memorized() -> None:
     row = separated_row(("a", "A", "-"), (1.0, 0.0), scores, torch.linspace(0, 0.5, 50), prompts)
     run = replace(run_of(), prompts=prompts, detectors=(row,))
     counted = counts(run, row, 0.0)
-    assert (counted.precision.flagged, counted.precision.total) == (2, 3)
-    assert (counted.flagged.flagged, counted.flagged.total) == (3, 5)
-    assert (counted.aside.flagged, counted.aside.total) == (4, 5)
+    assert (counted.precision.count, counted.precision.total) == (2, 3)
+    assert (counted.flagged.count, counted.flagged.total) == (3, 5)
+    assert (counted.aside.count, counted.aside.total) == (4, 5)
     parts = (counted.memorized, counted.paraphrases, counted.reference, counted.aside)
     assert sum(part.total for part in parts) == len(APART)
-    assert [(part.flagged, part.total) for part in parts[:3]] == [(1, 2), (1, 1), (1, 2)]
+    assert [(part.count, part.total) for part in parts[:3]] == [(1, 2), (1, 1), (1, 2)]
 
 
 def test_a_group_counts_no_prompt_kept_apart_unless_it_has_no_other() -> None:

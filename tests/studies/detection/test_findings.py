@@ -1,4 +1,4 @@
-"""The five sentences are true of the run that they are made from."""
+"""The five findings are true of the run that they are made from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseResults
 from mmh_core.studies.detection.counted_rows import separated_row
 from mmh_core.studies.detection.figures import row_figures
 from mmh_core.studies.detection.findings import findings
@@ -39,8 +39,8 @@ def separated(shift: float, text_shift: float, count: int = 40) -> BenchmarkRun:
     ]
     none = torch.full((count,), float("nan"))
     return replace(
-        run, prompts=prompts, detectors=(rows[0],), text=(rows[1],), copied=none, lid=none,
-        true_lid=none,
+        run, prompts=prompts, detectors=(rows[0],), text_baselines=(rows[1],), copied=none,
+        lid=none, data_lid=none,
     )  # fmt: skip
 
 
@@ -63,9 +63,9 @@ def test_a_detector_stands_beside_text_alone(shift: float, text_shift: float, wo
 def test_what_was_not_measured_is_said_to_be_so() -> None:
     sentences = said_of(run_of())
     assert len(sentences) == 5
-    assert "text alone was not measured" in sentences[0]
+    assert "No text baseline was measured" in sentences[0]
     assert "Which single images are copies was not measured" in sentences[2]
-    assert "on the number of copies in the training set was not measured" in sentences[3]
+    assert "on how often an image occurs in the training set was not measured" in sentences[3]
     assert sentences[3].endswith("no cause could be judged.")
     assert "on one list of prompts" in sentences[4] and "one network" in sentences[4]
 
@@ -94,19 +94,27 @@ def test_without_both_kinds_of_images_none_are_told(copy: float, words: str) -> 
 def test_a_dose_is_told_by_its_ends_and_where_most_are_copies() -> None:
     run = dosed()
     dose = said_of(run)[3]
-    assert "is 0 % (0 to" in dose and "with no copy in the training set (1 caption)" in dose
-    assert "and 100 % (" in dose and "with 8 (1 caption), 50 % or more first with 1," in dose
+    assert (
+        "is 0 % (0 to" in dose
+        and "at 0 occurrences of the image in the training set (1 caption)" in dose
+    )
+    assert (
+        "and 100 % (" in dose and "at 8 (1 caption), first reaching 50 % at 1 occurrence," in dose
+    )
     assert "while the mean LID goes from 9.0 to 1.5" in dose
-    assert "on an invented data set whose truth is known" in said_of(run)[4]
+    assert "on a synthetic data set whose ground truth is known" in said_of(run)[4]
 
 
 def test_one_cause_alone_is_said_to_be_one() -> None:
-    cause = CauseRow(
+    cause = CauseResults(
         (0, 1), ("DD-Mem", "OD-Mem"), ("DD-Mem", "DD-Mem"), torch.zeros(2), torch.zeros(2),
         float("nan"), 0.5, 0.1, 0.9,
     )  # fmt: skip
     sentence = said_of(replace(run_of(), cause=cause))[3]
-    assert "of 2 copied captions of known cause" in sentence
+    assert (
+        "for 2 captions whose images were copies and whose cause is known, the predicted cause"
+        in sentence
+    )
     assert "0.500 (95 % interval 0.100 to 0.900), though only one cause occurs" in sentence
 
 
@@ -115,7 +123,7 @@ def test_over_networks_the_spread_is_told() -> None:
     merged = over_networks([NetworkRun(f"{i}.json", run) for i, run in enumerate(runs)])
     sentences = said_of(merged)
     low = runs[1].detectors[0].all.auc
-    assert f", over 2 networks {low:.3f} to 1.000, chosen" in sentences[0]
+    assert f" (lowest to highest over 2 networks: {low:.3f} to 1.000). The" in sentences[0]
     assert "All this is of 2 networks" in sentences[4]
 
 
@@ -124,5 +132,6 @@ def test_an_older_file_is_read_and_says_what_it_lacks() -> None:
     sentences = said_of(run)
     best = max(row.all.auc for row in run.of_model)
     assert f"{best:.3f}" in sentences[0] and "as 9 others have" in sentences[0]
-    assert sum("not measured" in sentence for sentence in sentences) == 3
+    assert sum("not measured" in sentence for sentence in sentences) == 2
+    assert "No text baseline was measured" in sentences[0]
     assert run.doses == () and run.networks is None

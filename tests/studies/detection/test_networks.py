@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmh_core.cli.output import write_json
+from mmh_core.cli.tables import plain
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.records import MMHError
 from mmh_core.report.detection_tables import published_table
@@ -29,8 +30,18 @@ def written(folder: Path, number: int, shift: float = 0.0, **changes: object) ->
     auc = replace(row.all, auc=row.all.auc - shift)
     run = replace(run, sha256=f"{number}" * 64, detectors=(replace(row, all=auc),))
     path = folder / f"{number}.json"
-    write_json({**vars(run), "figures": row_figures(run), **changes}, path)
+    write_json({**plain(run), "figures": row_figures(run), **changes}, path)
     return path
+
+
+def test_json_keeps_the_names_of_its_fields() -> None:
+    run = run_of()
+    tree = plain(run)
+    assert {"true_lid", "text"} <= set(tree)
+    assert {"reference", "generation", "normal"} <= set(tree["detectors"][0])
+    figures = plain(row_figures(run))[0]
+    assert "by_fact" in figures and {"true", "false"} <= set(figures["groups"][0])
+    assert {"share", "true", "false"} <= set(figures["realized"][0])
 
 
 def test_mean_and_spread_are_over_networks(tmp_path: Path) -> None:
@@ -40,11 +51,11 @@ def test_mean_and_spread_are_over_networks(tmp_path: Path) -> None:
     (row,) = merged.networks.rows
     areas = [network.run.detectors[0].all.auc for network in read]
     assert row.auc.value == pytest.approx(statistics.mean(areas))
-    assert row.spread == pytest.approx(statistics.stdev(areas))
+    assert row.deviation == pytest.approx(statistics.stdev(areas))
     assert (row.lowest, row.highest) == (pytest.approx(areas[2]), pytest.approx(areas[0]))
     assert row.networks == 3 and row.auc.low < row.auc.value < row.auc.high <= 1
     # Equal rates leave no interval of no width.
-    assert row.false.value == 0 and row.false.high > 0.3
+    assert row.fpr.value == 0 and row.fpr.high > 0.3
     assert (
         "Means over 3 networks (0.json, 1.json, 2.json)"
         in network_table(merged.networks).markdown()
@@ -95,7 +106,7 @@ def test_detectors_have_the_labels_of_today_whatever_the_file_calls_them(tmp_pat
         replace(run.detectors[0], name=name, label="Seed agreement")
         for name in ("seed_agreement", "of_nobody")
     ]
-    write_json({**vars(run), "detectors": rows}, tmp_path / "old.json")
+    write_json({**plain(run), "detectors": rows}, tmp_path / "old.json")
     read = read_network(tmp_path / "old.json").run
     assert [row.label for row in read.detectors] == [
         DETECTORS["seed_agreement"].label,

@@ -44,7 +44,7 @@ def test_a_finished_run_has_the_scan_of_its_prompts(
     assert scan.threshold == calibration.threshold(FPR)
     counted = calibration.flagged_memorized(FPR)
     assert counted is not None
-    assert (scan.flagged_memorized, scan.memorized) == (counted.flagged, counted.total)
+    assert (scan.flagged_memorized, scan.memorized) == (counted.count, counted.total)
 
 
 def test_a_run_of_another_model_or_without_calibration_stays_as_it_is(

@@ -30,7 +30,7 @@ from mmh_core.subject.early_calibration import (
 )
 from mmh_core.subject.early_scan_rate import detection_rate_words
 from mmh_core.subject.reference_prompts import ReferencePrompts
-from mmh_core.subject.reference_scores import FlaggedCount
+from mmh_core.subject.reference_scores import Proportion
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
@@ -220,10 +220,13 @@ def test_what_the_scan_finds_is_counted_on_prompts_that_it_was_not_fitted_on(
     alone = score_prompts(model, found, memorized[1::2]).score
     for share in (0.0, 0.1, 0.5):
         counted = found.flagged_memorized(share)
-        assert counted == FlaggedCount(int((alone > found.threshold(share)).sum()), 5)
+        assert counted == Proportion(int((alone > found.threshold(share)).sum()), 5)
         said = detection_rate_words(found, share)
-        assert f"finds {counted.flagged} of 5 memorized prompts" in said
-        assert "worded as they were given" in said and f"({share:.1%} may be flagged)" in said
+        assert f"detects {counted.count} of 5 memorized prompts" in said
+        assert (
+            "worded as they were given" in said
+            and f"(at most {share:.1%} of reference prompts flagged)" in said
+        )
         assert f"threshold of {found.threshold(share):.2f}" in said
     # Near-equal prompts go together: five pairs are too few to spare any of them.
     twice = [LabelledPrompt(f"{one}s", True, "memorized", "calibration") for one in memorized[:5]]
@@ -248,10 +251,10 @@ def test_paraphrases_are_counted_beside_captions_as_trained_with(model: TextToIm
     assert (len(found.memorized), len(found.paraphrases)) == (2, 3)
     counted, other = found.flagged_memorized(0.1), found.flagged_paraphrases(0.1)
     assert counted is not None and other is not None
-    assert f"{counted.flagged} of 2 memorized captions as trained with" in detection_rate_words(
+    assert f"{counted.count} of 2 memorized captions as trained with" in detection_rate_words(
         found, 0.1
     )
-    assert f"{other.flagged} of 3 paraphrases of such captions" in detection_rate_words(found, 0.1)
+    assert f"{other.count} of 3 paraphrases of such captions" in detection_rate_words(found, 0.1)
 
 
 def test_a_prompt_that_changes_nothing_has_no_score_and_is_counted(
@@ -283,7 +286,7 @@ def test_a_prompt_that_changes_nothing_has_no_score_and_is_counted(
 def test_the_share_found_has_the_exact_interval(
     found: int, among: int, low: float, high: float
 ) -> None:
-    assert FlaggedCount(found, among).interval == pytest.approx((low, high), abs=5e-4)
+    assert Proportion(found, among).interval == pytest.approx((low, high), abs=5e-4)
 
 
 class Broken(torch.nn.Module):
