@@ -240,7 +240,7 @@ def image_table(run: ImageRun) -> str:
     for prompt, unread in zip(run.config.prompts, run.unread(), strict=True):
         lines += [f"{prompt!r}: {unread}"] if unread else []
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
-        lines.append(scan_words(scan, copied=run.copied(prompt)))
+        lines.append(scan_words(scan, copies=run.copies_of(prompt)))
     return "\n".join(line.rstrip() for line in lines)
 
 

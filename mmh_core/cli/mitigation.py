@@ -269,6 +269,12 @@ def _counted(row: TreatmentRow, kind: str) -> str:
     return f"{sum(outcome.kind == kind for outcome in row.outcomes)} of {len(row.outcomes)}"
 
 
+def _name(verdict: TreatmentVerdict) -> str:
+    from mmh_core.mitigations.catalogue import mitigation_words
+
+    return mitigation_words(verdict.treatment.mitigation, verdict.treatment.strength)
+
+
 def _conclusion(judged: tuple[TreatmentVerdict, ...]) -> list[str]:
     """Say which mitigation is best of those that pass, and why the others do not."""
     from mmh_core.studies.mitigation.verdict import best, nothing_to_solve
@@ -288,15 +294,12 @@ def _conclusion(judged: tuple[TreatmentVerdict, ...]) -> list[str]:
         effect = chosen.references.effect
         step = " (give several by --reference-prompt)" if effect == "not checked" else ""
         lines = [
-            f"Best of those that pass: {chosen.row.label} {chosen.treatment.strength:g}, "
+            f"Best of those that pass: {_name(chosen)}, "
             f"alignment {before:.2f} -> {after:.2f}, reference prompts {effect}{step}; "
             f"{chosen.judgement.sentence}."
         ]
         lines += ["These mitigations do not pass:"] if failed else []
-    lines += [
-        f"- {verdict.row.label} {verdict.treatment.strength:g}: {verdict.sentence}"
-        for verdict in failed
-    ]
+    lines += [f"- {_name(verdict)}: {verdict.sentence}" for verdict in failed]
     if judged[0].robustness is None:
         lines.append(
             "Robustness was not tried: --robust tries paraphrases, other seeds and an attack."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmh_core.counting import agreeing, plural
 from mmh_core.formats.markdown import markdown_table
+from mmh_core.mitigations.catalogue import mitigation_words
 
 if TYPE_CHECKING:
     from mmh_core.statistics.intervals import Interval
@@ -65,7 +66,7 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
     robust = {row.treatment: row for row in robustness_of(result)}
     judgements = judged(result)
     good = [
-        f"{row.label} {row.treatment.strength:g}"
+        mitigation_words(row.treatment.mitigation, row.treatment.strength)
         for row in rows
         if meets(row, judgements.get(row.treatment))
     ]
@@ -268,7 +269,7 @@ def _criteria_sentences(result: MitigationBenchmark, labels: Mapping[Treatment, 
     from mmh_core.studies.mitigation.benchmark_rows import judged
 
     judgements = judged(result)
-    names = {t: f"{labels[t]} {t.strength:g}" for t in judgements}
+    names = {t: mitigation_words(t.mitigation, t.strength) for t in judgements}
     whole = [names[t] for t, verdict in judgements.items() if verdict.passes_all]
     lines = [
         f"No copy, LID risen, subject kept, reference prompts unharmed and robust: "

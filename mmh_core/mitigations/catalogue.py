@@ -64,6 +64,29 @@ def mitigation(name: str) -> Mitigation:
     return MITIGATIONS[name]
 
 
+def strength_words(name: str, strength: float) -> str:
+    """Return a strength with its meaning, such as 50 % of the padding; "" where there is none."""
+    record = mitigation(name)
+    if len(record.strengths) == 1:
+        return ""
+    if record.strength_label.startswith(_SHARE):
+        return f"{100 * strength:g} % of {record.strength_label.removeprefix(_SHARE)}"
+    return f"{record.strength_label}: {strength:g}"
+
+
+def mitigation_words(name: str, strength: float) -> str:
+    """Return the label of a mitigation with its strength in brackets, where it has several."""
+    record = mitigation(name)
+    if len(record.strengths) == 1:
+        return record.label
+    is_share = record.strength_label.startswith(_SHARE)
+    number = f"{100 * strength:g} %" if is_share else f"{strength:g}"
+    most = "up to " if record.strength_label.endswith("at most") else ""
+    return f"{record.label} ({most}{number})"
+
+
+#: How the labels of strengths begin that are shares, and are shown in percent.
+_SHARE = "share of "
 #: Words, tokens, rounds and weights; the strength of all others is a share or a cosine.
 _MOST = 100.0
 _LIMITS = {

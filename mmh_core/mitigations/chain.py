@@ -206,14 +206,15 @@ class AutomaticChain:
                 chosen = next(one for one in tried if one.name == chained.accepted)
                 accepted = yield from chosen.apply(model, request, context=context)
                 nfe += accepted.nfe
-        changed = f"{_sentence(chained)} {accepted.changed}"
+        score_name = "first-step guidance norm" if context.detector is None else context.score_name
+        changed = f"{_sentence(chained, score_name)} {accepted.changed}"
         return replace(accepted, changed=changed, nfe=nfe)
 
 
-def _sentence(chained: ChainOutcome) -> str:
+def _sentence(chained: ChainOutcome, score_name: str) -> str:
     """Return a sentence on which mitigation is used, and why that one."""
     used = next(attempt for attempt in chained.tried if attempt.mitigated is chained.mitigated)
-    details = f"score {used.score:.3g}; it passes below {chained.threshold:.3g}"
+    details = f"{score_name} {used.score:.3g}; it passes below {chained.threshold:.3g}"
     if not math.isnan(used.kept):
         fell = f"fell to {used.kept:.0%} of what it was" if used.kept < 1 else "did not fall"
         details += f", the alignment with the prompt {fell}"

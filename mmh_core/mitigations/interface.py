@@ -78,7 +78,8 @@ class MitigationContext:
     """What some mitigations need besides a model and a request.
 
     `generator` samples words, probes and noises. `detector` scores a rewritten
-    prompt, or a candidate of a chain, which passes below `threshold`. `reference_norms` (N,) are
+    prompt, or a candidate of a chain, which passes below `threshold`; its score is the
+    `score_name`. `reference_norms` (N,) are
     first-step guidance norms of reference prompts; `reference_lids` returns LIDs (N,) of their
     images by an estimator at a noise scale. `latents` (B, C, h, w) are the final latents of the
     unmitigated request, so that it need not be generated again. `index` has the training images'
@@ -90,6 +91,7 @@ class MitigationContext:
     generator: torch.Generator | None = None
     detector: Callable[[Request], Work[RequestScore]] | None = None
     threshold: float | None = None
+    score_name: str = "score"
     reference_norms: Tensor | None = None
     reference_lids: Callable[[LidBy, float], Work[Tensor]] | None = None
     latents: Tensor | None = None

@@ -13,6 +13,7 @@ from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.plots import noise, theme
 from mmh_core.studies.images.map import ImageMap
 from mmh_core.studies.images.run import ImageResult
+from mmh_core.subject.caption_kinds import kind_words
 from mmh_core.subject.reference_prompts import ReferencePrompts
 
 _HEIGHT = 300
@@ -150,7 +151,9 @@ def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
         marker = {"size": 9, "color": color}
         entry = {"x": [None], "y": [None], "mode": "markers", "marker": marker}
         figure.add_trace(
-            go.Scatter(entry, name=theme.letters(kind) or "training images", hoverinfo="skip")
+            go.Scatter(
+                entry, name=theme.letters(kind_words(kind)) or "training images", hoverinfo="skip"
+            )
         )
     figure.update_layout(dragmode="lasso")
     hidden = {"showticklabels": False, "ticks": "", "showgrid": False}
@@ -166,7 +169,7 @@ def _cloud(figure: go.Figure, layout: ImageMap, rows: list[int], kind: str, colo
             x=[float(layout.places[i, 0]) for i in rows],
             y=[float(layout.places[i, 1]) for i in rows],
             mode="markers",
-            name=theme.letters(kind) or "training images",
+            name=theme.letters(kind_words(kind)) or "training images",
             showlegend=False,
             customdata=[layout.ids[i] for i in rows],
             text=[theme.letters(layout.captions[i], 70) for i in rows],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from mmh_core.memorization.verdict import HARM_COLOR
+from mmh_core.mitigations.catalogue import mitigation_words
 from mmh_core.plots import theme
 from mmh_core.plots.label_positions import Span, label_positions
 from mmh_core.statistics.intervals import Interval, axis_ends
@@ -30,9 +31,9 @@ class Family:
     symbol: str
 
 
-_BASELINE = Family("baselines", theme.NEUTRAL, "circle-open")
+_BASELINE = Family("baselines", theme.NEUTRAL, "cross")
 _PROMPT = Family("in the prompt", "#d55e00", "diamond")
-_EMBEDDING = Family("in its embedding", "#9486e0", "square")
+_EMBEDDING = Family("in the prompt embedding", "#9486e0", "square")
 _GUIDANCE = Family("in the guidance", theme.ACCENT, "circle")
 _NOISE = Family("in the starting noise", "#b8860b", "triangle-up")
 _ATTENTION = Family("in the attention", "#b3569b", "triangle-down")
@@ -148,7 +149,8 @@ def short_name(row: TreatmentRow) -> str:
     if row.treatment.mitigation == "none":
         return row.label
     # What follows a comma explains the name.
-    return f"{row.label.split(',')[0]} {row.treatment.strength:g}"
+    name = mitigation_words(row.treatment.mitigation, row.treatment.strength)
+    return name.replace(", variant", "")
 
 
 def _known(row: TreatmentRow) -> bool:

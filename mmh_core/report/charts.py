@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from mmh_core.mitigations.catalogue import mitigation_words
 from mmh_core.statistics.intervals import axis_ends
 from mmh_core.studies.mitigation.table import TreatmentRow
 
@@ -115,7 +116,7 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
         kind = "base" if row.treatment.mitigation in ("none", "random_tokens") else "mark"
         # Where images only moved off the threshold, the fall of similarity is no success.
         kind = "unsolved" if row.share("not solved") > 0 else kind
-        name = escape(f"{row.label} {row.treatment.strength:g}")
+        name = escape(mitigation_words(row.treatment.mitigation, row.treatment.strength))
         parts.append(
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="9">'
             f"<title>{name}</title></circle>"

@@ -27,6 +27,7 @@ from mmh_core.report.page import (
 )
 from mmh_core.report.summary import model_label, padded, paragraph, versions
 from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.subject.caption_kinds import kind_words
 from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.reference_prompts import ReferencePrompts
 
@@ -69,7 +70,7 @@ def _prompts(run: ImageRun) -> list[dict[str, Any]]:
 
 def _card(run: ImageRun, image: ImageResult) -> dict[str, Any]:
     row = IMAGE_ROWS[image.verdict]
-    nearest = image.nearest
+    nearest = image.evidence_neighbor
     return {
         "one": image,
         "sign": row.sign,
@@ -91,9 +92,14 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
     """Return the numbers of an image with their names, what is unknown left out."""
     rows = []
     for lid in image.lids:
-        rows.append((f"LID, {lid.label}", _with_error(lid.conditional, lid.conditional_error)))
+        rows.append(
+            (
+                f"LID, conditional, {lid.label}",
+                _with_error(lid.conditional, lid.conditional_error),
+            )
+        )
         without = _with_error(lid.unconditional, lid.unconditional_error)
-        rows.append(("LID without the prompt", without))
+        rows.append(("LID, unconditional", without))
         if lid.probe_words:
             rows.append(("Probes", lid.probe_words))
         if not math.isnan(lid.percentile):
@@ -102,7 +108,7 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
         rows += _copy_figures(image.copy)
     if image.truth is not None:
         trained = "a training caption" if image.truth.trained else "not itself a training caption"
-        rows.append(("Ground truth of the prompt", f"{image.truth.kind}, {trained}"))
+        rows.append(("Ground truth of the prompt", f"{kind_words(image.truth.kind)}, {trained}"))
         rows.append(("Data LID of the prompt", number_text(image.truth.lid)))
         rows.append(("Its training images, with duplicates", f"{image.truth.multiplicity:,}"))
     return rows
@@ -117,7 +123,7 @@ def _copy_figures(copy: ImageCopyEvidence) -> list[tuple[str, str]]:
     if copy.file:
         rows.append(("File of the nearest training image", copy.file))
     if copy.nearest >= 0:
-        rows.append(("Its exact copies in the training set", f"{copy.multiplicity:,}"))
+        rows.append(("Occurrences in the training set", f"{copy.multiplicity:,}"))
     return rows
 
 
@@ -200,7 +206,7 @@ def _curve(run: ImageRun, image: ImageResult) -> str:
                 "the estimate"
             ),
             x_title="noise scale δ (units of the latents)",
-            y_title="LID with the prompt",
+            y_title="LID, conditional",
             x=_floats(run.log_deltas),
             y=_floats(image.curve),
             error=_floats(image.curve_error),

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from mmh_core.formats.export import frame_csv
 from mmh_core.memorization.verdict import OUTCOME_ROWS
+from mmh_core.mitigations.catalogue import mitigation_words
 from mmh_core.mitigations.wording import word_diff
 from mmh_core.report.charts import frontier_svg
 from mmh_core.report.folder import FIGURES, PAGE, TABLE
@@ -241,7 +242,7 @@ _REFERENCES = {
 
 
 def _name(row: TreatmentRow) -> str:
-    return f"{row.label} {row.treatment.strength:g}"
+    return mitigation_words(row.treatment.mitigation, row.treatment.strength)
 
 
 def _failed(judged: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
@@ -282,7 +283,7 @@ def _row(number: int, row: TreatmentRow) -> dict[str, str]:
 
     return {
         "place": str(number),
-        "name": row.label if base else f"{row.label} {row.treatment.strength:g}",
+        "name": row.label if base else _name(row),
         "refused": "" if row.images else row.refused,
         "copied": figure_text("copied", 2),
         "similarity": figure_text("similarity", 3),
@@ -299,7 +300,9 @@ def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
     return {
         "cell": cell,
         "asked": prompt,
-        "name": cell.label if base else f"{cell.label} {cell.treatment.strength:g}",
+        "name": cell.label
+        if base
+        else mitigation_words(cell.treatment.mitigation, cell.treatment.strength),
         "diff": word_diff(prompt, cell.used) if cell.used != prompt else (),
         "small": max(cell.images.shape[2:]) <= SMALL,
         "images": [

@@ -17,6 +17,7 @@ from torch import Tensor
 from mmh_core.counting import plural
 from mmh_core.memorization.hypothesis import VERDICTS, shown_lid
 from mmh_core.memorization.verdict import IMAGE_ROWS, POINT_ROWS
+from mmh_core.mitigations.catalogue import mitigation_words
 from mmh_core.records import LidEstimate
 from mmh_core.report.page import (
     SMALL,
@@ -171,7 +172,7 @@ def _images(run: ImageRun) -> View:
 
 
 def _card(image: ImageResult, alt: str) -> Card:
-    row, nearest = IMAGE_ROWS[image.verdict], image.nearest
+    row, nearest = IMAGE_ROWS[image.verdict], image.evidence_neighbor
     figures = []
     if image.lid is not None:
         figures.append(("LID", interval_words(image.lid)))
@@ -206,7 +207,9 @@ def _mitigations(run: MitigationRun) -> View:
         passes = f"passes; {verdict.sentence}" if verdict.passes else verdict.sentence
         rows.append(
             (
-                row.label if base else f"{row.label} {row.treatment.strength:g}",
+                row.label
+                if base
+                else mitigation_words(row.treatment.mitigation, row.treatment.strength),
                 tuple(data_url(image, _THUMB) for image in images),
                 number_text(row.copied.mean.value, 2),
                 number_text(row.alignment.mean.value, 2),

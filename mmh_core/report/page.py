@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmh_core.plots.image_grid import reduced
 from mmh_core.report.image_files import png_bytes
+from mmh_core.subject.caption_kinds import kind_words
 from mmh_core.subject.copies import ImageCopyEvidence
 
 #: Images up to this side are enlarged without smoothing.
@@ -31,7 +32,11 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"printable": printable, "figure": number_text}
+    environment.filters |= {
+        "printable": printable,
+        "figure": number_text,
+        "kind_words": kind_words,
+    }
     return environment.get_template(template).render(values)
 
 

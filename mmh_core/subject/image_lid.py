@@ -46,8 +46,8 @@ class ImageLid:
         if self.draws is None:
             return ""
         if self.unconditional_draws is None:
-            return f"{self.draws} with the prompt"
-        return f"{self.draws} with the prompt, {self.unconditional_draws} without"
+            return f"{self.draws} conditional"
+        return f"{self.draws} conditional, {self.unconditional_draws} unconditional"
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -104,7 +104,7 @@ def test_robustness_is_in_the_figures_the_page_and_the_command() -> None:
     assert static["robustness"]["attack_on_reference_prompts"]["share"][0] == 0
     assert "re-trigger attack: 2 of 2 (0.16 to 1.00)" in mitigation_report(tried, "")
     assert "--robust" in run_command(tried) and "--robust" not in run_command(run)
-    assert "fails by: robust" in comparison_table(tried)
+    assert "failed criteria: copies come back" in comparison_table(tried)
     # Where it was not tried every place says so.
     assert "--robust added" in mitigation_report(run, "")
     assert "Robustness was not tried" in comparison_table(run)
@@ -215,12 +215,13 @@ def test_the_table_has_a_line_per_treatment() -> None:
     assert "no LIDs of reference prompts" in lines[6].replace("There are ", "")
     assert {line.count("|") for line in lines[:7]} == {16}
     assert lines[8] == (
-        "Best of those that pass: Static transition point 0.5, alignment 0.42 -> 0.39, "
-        "reference prompts unchanged; not judged: robust."
+        "Best of those that pass: Static transition point (50 %), alignment 0.42 -> 0.39, "
+        "reference prompts unchanged; criteria not judged: robust."
     )
     assert lines[9] == "These mitigations do not pass:"
     assert lines[10].startswith(
-        "- Random token insertion 2: fails by: no copy, subject kept, reference prompts unharmed; "
+        "- Random token insertion (2): failed criteria: still copies, loses the subject, harms "
+        "reference prompts; "
     )
     assert "; harms reference prompts: alignment -0.06 [-0.31, +0.19]" in lines[10]
     assert len(lines) == 14
@@ -249,8 +250,8 @@ def test_what_only_moved_off_the_threshold_is_no_success_anywhere() -> None:
         and lines[8] == "None of these passes:"
     )
     assert any(
-        "Static transition point 0.5: fails by: LID risen; not judged: robust (2 of 2: moved off"
-        in line
+        "Static transition point (50 %): failed criteria: LID does not rise; criteria not judged: "
+        "robust (2 of 2: moved off" in line
         for line in lines
     )
     page = mitigation_report(run, "command")
@@ -276,7 +277,7 @@ def test_the_page_shows_hostile_text_and_obeys_none_of_it() -> None:
 def test_the_page_tells_the_best_treatment_and_what_words_changed() -> None:
     page = mitigation_report(comparison(), "command")
     assert "Without mitigation 100% of 2 images are copies" in page
-    assert "With Static transition point 0.5 none is, LID has risen on each" in page
+    assert "With Static transition point (50 %) none is, LID has risen on each" in page
     assert "goes from 0.42 to 0.39. Reference prompts are unchanged." in page
     assert (
         "These mitigations do not pass" in page
@@ -301,7 +302,7 @@ def test_the_frontier_of_the_page_has_a_numbered_mark_per_known_treatment() -> N
     rows = treatment_rows(comparison())
     chart = frontier_svg(rows)
     assert chart.count("<circle") == 4 and chart.count('class="base"') == 2
-    assert "<title>Static transition point 0.5</title>" in chart
+    assert "<title>Static transition point (50 %)</title>" in chart
     assert frontier_svg(()) == ""
 
 

@@ -104,9 +104,9 @@ def test_the_map_carries_ids_and_keeps_training_images_grey_until_selected(
     )
     figure = images.image_map(found, run.images)
     clouds = {trace.name: trace for trace in figure.data[:2]}
-    assert list(clouds["open"].customdata) == [3, 9]
-    assert list(clouds["open"].x) == [0.0, 4.0]
-    assert clouds["duplicate"].text == ("&lt;b&gt;b&lt;/b&gt;",)
+    assert list(clouds["unnamed subject, many images"].customdata) == [3, 9]
+    assert list(clouds["unnamed subject, many images"].x) == [0.0, 4.0]
+    assert clouds["duplicated training image"].text == ("&lt;b&gt;b&lt;/b&gt;",)
     greys = {cloud.marker.color for cloud in clouds.values()}
     assert len(greys) == 1
     chosen = [cloud.selected.marker.color for cloud in clouds.values()]

@@ -29,12 +29,12 @@ def test_every_treatment_stands_at_its_alignment_and_similarity_with_its_name() 
     found = marks(frontier(treatment_rows(comparison())))
     assert set(found) == {
         "No mitigation",
-        "Random token insertion 2",
-        "Static transition point 0.5",
-        *(["Token-attribution rewriting 4"]),
+        "Random token insertion (2)",
+        "Static transition point (50 %)",
+        *(["Token-attribution rewriting (4)"]),
     }
     assert found["No mitigation"] == (pytest.approx(0.42), pytest.approx(0.97))
-    assert found["Static transition point 0.5"] == (pytest.approx(0.39), pytest.approx(0.65))
+    assert found["Static transition point (50 %)"] == (pytest.approx(0.39), pytest.approx(0.65))
 
 
 def test_whiskers_are_the_intervals_and_customdata_the_rows() -> None:
@@ -86,11 +86,11 @@ def test_normal_prompts_show_the_change_of_alignment_of_all_but_none() -> None:
     figure = must_not_move(treatment_rows(comparison(), (1,)))
     found = {trace.y[0]: trace.x[0] for trace in figure.data}
     assert set(found) == {
-        "Random token insertion 2",
-        "Static transition point 0.5",
-        "Token-attribution rewriting 4",
+        "Random token insertion (2)",
+        "Static transition point (50 %)",
+        "Token-attribution rewriting (4)",
     }
-    assert found["Static transition point 0.5"] == pytest.approx(0, abs=1e-6)
+    assert found["Static transition point (50 %)"] == pytest.approx(0, abs=1e-6)
     assert "No reference prompts" in must_not_move(()).layout.annotations[0].text
 
 
@@ -117,9 +117,9 @@ def test_new_copies_of_reference_prompts_are_red_crosses() -> None:
     )
     traces = must_not_move(treatment_rows(replace(run, cells=copied), (1,))).data
     found = {trace.y[0]: trace for trace in traces}
-    assert found["Static transition point 0.5"].marker.symbol == "x"
-    assert "1 of 2 images become copies" in found["Static transition point 0.5"].hovertemplate
-    assert found["Random token insertion 2"].marker.symbol != "x"
+    assert found["Static transition point (50 %)"].marker.symbol == "x"
+    assert "1 of 2 images become copies" in found["Static transition point (50 %)"].hovertemplate
+    assert found["Random token insertion (2)"].marker.symbol != "x"
 
 
 def test_token_bars_are_scaled_to_their_largest_and_mark_the_chosen_one() -> None:

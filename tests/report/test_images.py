@@ -158,7 +158,10 @@ def test_figures_verdicts_and_reasons_stand_on_the_cards(run: ImageRun, page: Pa
     assert "LID percentile 0.4 %" in page.text
     assert "0.970" in page.text and "mean similarity of 0.875" in page.text
     assert page.text.count("mean similarity") == 1  # of one image there is none
-    assert "overfit, a training caption" in page.text and "Data LID of the prompt 7.0" in page.text
+    assert (
+        "overfitted training image, a training caption" in page.text
+        and "Data LID of the prompt 7.0" in page.text
+    )
     assert run.sha256 in page.text and run.noise_sha256 in page.text
     assert torch.__version__.partition("+")[0] in page.text
 

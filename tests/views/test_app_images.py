@@ -98,11 +98,11 @@ def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
     shown = pages_html(app)
     assert run.config.prompts[0] in shown
     for one in run.images:
-        assert one.copy is not None and one.nearest is not None
-        assert one.nearest.id == one.copy.nearest
-        assert f"training image {one.nearest.id:,}" in shown
+        assert one.copy is not None and one.evidence_neighbor is not None
+        assert one.evidence_neighbor.id == one.copy.nearest
+        assert f"training image {one.evidence_neighbor.id:,}" in shown
         if one.copy.kind == "exact":
-            assert f"A copy of training image {one.nearest.id}:" in one.reason
+            assert f"A copy of training image {one.evidence_neighbor.id}:" in one.reason
         assert percentile(one.lid) in shown
     assert f"all {run.searched:,} training images were compared" in captions(app)
     assert not said(app)
@@ -707,9 +707,9 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     assert run.searched == 5 and run.embedder == "pixels"
     # Nobody calibrated a threshold here, and the page says what is known all the same.
     for one in run.images:
-        assert one.nearest is not None and one.copy is not None
-        assert torch.equal(one.nearest.image, training[one.copy.nearest])
-        assert one.nearest.file == one.copy.file == f"{one.copy.nearest}.png"
+        assert one.evidence_neighbor is not None and one.copy is not None
+        assert torch.equal(one.evidence_neighbor.image, training[one.copy.nearest])
+        assert one.evidence_neighbor.file == one.copy.file == f"{one.copy.nearest}.png"
         assert f"{one.copy.nearest} ({one.copy.file})" in one.reason
         assert "has no calibrated threshold here" in one.reason
         assert one.verdict == "cannot be judged"

@@ -107,7 +107,9 @@ def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
     shown = pages_html(app)
     assert PROMPT in shown and "Static transition point" in shown and REFUSAL in shown
     # The training image that is copied stands beside both.
-    assert "training image that is copied: 5, similarity 0.980 without, 0.600 with" in shown
+    assert (
+        "copied training image no. 5; similarity without mitigation 0.980, with it 0.600" in shown
+    )
     # The best treatment is in detail: figures before and after, and the digest of the noise.
     assert "0.980 → 0.600" in shown and "an exact copy → no copy" in shown
     assert any("same starting noise on both sides" in c.value for c in app.caption)
@@ -148,7 +150,8 @@ def test_what_only_moved_off_the_threshold_is_no_success_on_the_page(app: AppTes
     told = said(app).replace("\\", "")
     assert "None of these passes" in told
     assert (
-        "Static transition point 0.5: fails by: LID risen; not judged: robust (2 of 2: moved off "
+        "Static transition point (50 %): failed criteria: LID does not rise; criteria not "
+        "judged: robust (2 of 2: moved off "
         "the threshold, LID unchanged: not solved)" in told
     )
     assert "100% not solved" in pages_html(app)
@@ -188,10 +191,10 @@ def test_new_copies_of_reference_prompts_are_said_in_red(app: AppTest) -> None:
     ]
     save_record(mitigation_session.EXAMPLES / "fox.safetensors", replace(run, cells=tuple(cells)))
     sound(app.run())
-    assert '<span class="mi-bad">harmed<small>1 of 2 new copies' in pages_html(app)
+    assert '<span class="mi-bad">harmed<small>1 of 2 images is a new copy' in pages_html(app)
     assert "harms reference prompts: 1 of 2 become copies" in said(app).replace("\\", "")
     open_tab(app, "normal")
-    assert "Static transition point 0.5: harms reference prompts: 1 of 2" in said(app).replace(
+    assert "Static transition point (50 %): harms reference prompts: 1 of 2" in said(app).replace(
         "\\", ""
     )
     assert '<span class="mi-red">Seed 7: a new copy</span>' in pages_html(app)
@@ -423,7 +426,10 @@ def test_robustness_is_not_run_until_it_is_tried_and_then_counted(app: AppTest) 
     sound(again.run())
     shown = pages_html(again)
     assert "re-trigger attack: 1 of 2 (0.01 to 0.99)" in shown
-    assert "attack on reference prompts: 0 of 2" in shown and "fails by: robust" in shown
+    assert (
+        "attack on reference prompts: 0 of 2" in shown
+        and "failed criteria: copies come back" in shown
+    )
     assert "Copy rate after" not in metrics(again) and "None of these passes" in said(again)
     assert not [button for button in again.button if button.key == "mi_robustness"]
 

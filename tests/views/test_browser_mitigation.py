@@ -115,7 +115,7 @@ def test_the_finished_comparison_is_explored_to_another_wording(
     expect(rows.nth(3)).to_contain_text(re.compile(r"[+-]\d+ \[[+-]\d+, [+-]\d+\] points"))
     # Both baselines stand in the frontier; a click on a mark opens its pair above.
     chart = page.locator(".st-key-mi_frontier")
-    for name in ("No mitigation", "Random token insertion 2"):
+    for name in ("No mitigation", "Random token insertion (2)"):
         expect(chart.get_by_text(name, exact=True).first).to_be_visible(timeout=PATIENCE)
     before = page.url
     click_mark(page, "mi_frontier", ".scatterlayer", 1)

@@ -61,7 +61,7 @@ def body(run: ImageRun, image: ImageResult) -> str:
 
 
 def _nearest(run: ImageRun, image: ImageResult) -> str:
-    near = image.nearest
+    near = image.evidence_neighbor
     if near is not None:
         return image_html.figure(
             near.image,

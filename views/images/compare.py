@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmh_core.plots.image_grid import difference, reduced, region_image
 from mmh_core.studies.images.run import ImageResult
+from mmh_core.subject.caption_kinds import kind_words
 from mmh_core.subject.copies import TrainingNeighbor
 from views.images import image_html, phrases
 from views.widgets import layout
@@ -86,15 +87,15 @@ def sentence(way: str, side_by_side: str) -> str:
 def neighbor(near: TrainingNeighbor, threshold: float = math.nan) -> str:
     """Return a training image with its similarity, caption and multiplicity, as HTML.
 
-    A similarity at or above `threshold`, the copy threshold, is marked.
+    `threshold`, the copy threshold, stands beside the similarity unless it is NaN.
     """
     times = "" if near.multiplicity == 1 else f" · {near.multiplicity:,} times in the training set"
-    kind = f"{escape(near.kind)} · " if near.kind else ""
+    kind = f"{escape(kind_words(near.kind))} · " if near.kind else ""
     file = f"<br>{escape(near.file)}" if near.file else ""
     text = escape(near.caption if len(near.caption) <= 90 else f"{near.caption[:87]}...")
-    limit = f" ({'at or above' if near.similarity >= threshold else 'below'} {threshold:.3f})"
+    limit = "" if math.isnan(threshold) else f" (copy threshold {threshold:.3f})"
     caption = (
-        f"<b>{near.similarity:.3f}</b>{'' if math.isnan(threshold) else limit}<br>"
+        f"similarity <b>{near.similarity:.3f}</b>{limit}<br>"
         f"{kind}image {near.id:,}{times}{file}<br>{text}"
     )
     alt = f"Training image {near.display_name}: {near.caption}"
@@ -123,8 +124,8 @@ def section(image: ImageResult, name: str) -> None:
             index=ranks.index(rank_of(image)),
             key=f"im_rank_{name}",
             format_func=lambda i: (
-                f"{i + 1}. image {_called(image.neighbors[i])} "
-                f"({image.neighbors[i].similarity:.3f})"
+                f"Rank {i + 1}: training image {_called(image.neighbors[i])}, "
+                f"similarity {image.neighbors[i].similarity:.3f}"
             ),
             label_visibility="collapsed",
         )
@@ -140,7 +141,7 @@ def section(image: ImageResult, name: str) -> None:
 
 def rank_of(image: ImageResult) -> int:
     """Return the place among the neighbors of the one that the verdict names."""
-    return next(i for i, near in enumerate(image.neighbors) if near is image.nearest)
+    return next(i for i, near in enumerate(image.neighbors) if near is image.evidence_neighbor)
 
 
 def _called(near: TrainingNeighbor) -> str:
@@ -179,8 +180,8 @@ def region(image: ImageResult, name: str) -> None:
 @st.fragment
 def steps(image: ImageResult, name: str) -> None:
     """Show the predicted final image after each step."""
-    if len(image.frames) == 1 and len(image.frame_steps) == 1:
-        _reconstruction(image)
+    if image.reconstruction is not None:
+        _reconstruction(image.image, image.reconstruction)
         return
     layout.heading(
         "Denoising trajectory",
@@ -207,14 +208,14 @@ def steps(image: ImageResult, name: str) -> None:
     image_html.show(f'<div class="im-strip">{strip}</div>')
 
 
-def _reconstruction(image: ImageResult) -> None:
+def _reconstruction(uploaded: Tensor, reconstruction: Tensor) -> None:
     layout.heading(
         "Autoencoder reconstruction",
-        "The image after encoding and decoding. LID is estimated here: details lost in it, "
-        "such as fine print, cannot have been memorized.",
+        "The image after encoding and decoding. LID is estimated at the encoded latents: details "
+        "that the autoencoder loses, such as fine print, do not enter it.",
     )
-    own = image_html.figure(image.image, "The uploaded image", "uploaded", most=_LARGE)
+    own = image_html.figure(uploaded, "The uploaded image", "uploaded", most=_LARGE)
     back = image_html.figure(
-        image.frames[0], "Autoencoder reconstruction", "reconstructed", most=_LARGE
+        reconstruction, "Autoencoder reconstruction", "reconstructed", most=_LARGE
     )
     image_html.show(f'<div class="im-pair">{own}{back}</div>')

@@ -83,7 +83,7 @@ def section(image: ImageResult, context: ImageContext, name: str) -> None:
         layout.heading(
             "LID across noise scales",
             "Where the line runs below the band, the LID is lower than for reference prompts. "
-            "The diamond is the value that the verdict uses; one scale alone decides nothing.",
+            "The diamond is the LID that the verdict uses: read it with the rest of the curve.",
             help=phrases.LID,
         )
         layout.chart(
@@ -130,9 +130,9 @@ def facts(image: ImageResult) -> None:
     lid = image.lid
     if lid is not None:
         rows += [
-            ("LID with prompt", phrases.lid_with_error(lid)),
+            ("LID, conditional", phrases.lid_with_error(lid)),
             ("LID percentile", phrases.percentile(lid)),
-            ("LID without prompt", phrases.with_error(lid.unconditional, lid.unconditional_error)),
+            ("LID, unconditional", phrases.with_error(lid.unconditional, lid.unconditional_error)),
             ("Probes of LID", lid.probe_words or "unknown"),
         ]
     rows += [(estimate.label, phrases.lid_with_error(estimate)) for estimate in image.lids[1:]]
@@ -141,8 +141,8 @@ def facts(image: ImageResult) -> None:
         rows += [
             ("Nearest training image", phrases.training_image_name(copy.nearest, copy.file)),
             ("Similarity", phrases.nearest(image)),
-            ("Its exact copies in the training set", f"{copy.multiplicity:,}"),
-            ("Its near-duplicates there", f"{copy.near_duplicates:,}"),
+            ("Occurrences in the training set", f"{copy.multiplicity:,}"),
+            ("Near-duplicates of it there", f"{copy.near_duplicates:,}"),
             ("Calibrated L2", words.number(copy.calibrated_l2)),
             ("Distance ratio", words.number(copy.ratio)),
         ]

@@ -7,6 +7,7 @@ import math
 from mmh_core.memorization.hypothesis import shown_lid, whole_percent
 from mmh_core.retrieval.image_names import named_training_image
 from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.subject.caption_kinds import kind_words
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.training_set import PromptTruth
 from views.images.settings import SCHEDULERS
@@ -73,7 +74,7 @@ def percentile_words(percentile: float) -> str:
 
 def nearest(image: ImageResult) -> str:
     """Return how near the nearest training image is, beside the threshold."""
-    near = image.nearest
+    near = image.evidence_neighbor
     if near is None:
         flat = image.copy is not None and image.copy.kind == "flat"
         return "one color: nothing to compare" if flat else "no training images to search"
@@ -90,7 +91,7 @@ def truth(prompt: PromptTruth | None) -> str:
     if prompt is None:
         return "not a training caption"
     wording = "training caption" if prompt.trained else "paraphrase of one"
-    return f"{prompt.kind} ({wording}), data LID {number(prompt.lid, 0)}"
+    return f"{kind_words(prompt.kind)} ({wording}), data LID {number(prompt.lid, 0)}"
 
 
 def settings(run: ImageRun) -> str:

@@ -18,6 +18,7 @@ from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
 from mmh_core.studies.detection.prompt_scan import scan_words
 from mmh_core.studies.images.conclusion import conclusion
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
+from mmh_core.subject.caption_kinds import kind_words
 from views import models
 from views.images import audit, cards, detail, image_html, phrases, plane, state, vocabulary
 from views.images.settings import TABS, ImageSettings, form_of
@@ -45,9 +46,9 @@ def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None
 def nothing(settings: ImageSettings) -> None:
     """Show what to do where there is no run to show; an image can be audited all the same."""
     st.info(
-        "There is no run of this model yet. Once it is ready, write a prompt in the sidebar and "
-        "press **Generate**: images appear while they are generated, and you can stop at any "
-        "time.",
+        "There is no run of this model yet. Once the model is loaded, write a prompt in the "
+        "sidebar and press **Generate**: images appear while they are generated, and you can "
+        "stop at any time.",
         icon=":material/brush:",
     )
     layout.part("Audit an image", audit.SENTENCE)
@@ -85,8 +86,8 @@ def _figures(run: ImageRun) -> None:
             "Copies",
             f"{copies} of {many}" if run.searched and decided else "unknown",
             _searched(run, kinds, decided),
-            "Images that reproduce a training image (exact copy), or a layout that many of "
-            "them share (template copy).",
+            "Images that reproduce a training image (exact copy), or a layout that many "
+            "training images share (template copy).",
         )
         middle = (lids[(len(lids) - 1) // 2] + lids[len(lids) // 2]) / 2 if lids else math.nan
         layout.metric(
@@ -96,7 +97,7 @@ def _figures(run: ImageRun) -> None:
         layout.metric(
             "Seed-to-seed similarity",
             words.number(similarity, 2),
-            "1: every seed gives the same image",
+            "1 = same image at every seed",
             phrases.SEED_SIMILARITY,
         )
         truth = images[0].truth
@@ -106,12 +107,13 @@ def _figures(run: ImageRun) -> None:
                 truth.kind,
                 f"data LID {words.number(truth.lid, 0)}, "
                 f"{words.plural(truth.images, 'distinct training image')}",
+                f"{kind_words(truth.kind).capitalize()}. "
                 "Known by construction of the shipped training set: how the prompt's caption was "
                 "trained, in how many directions its training images vary (data LID), and how "
                 "many distinct ones there are. It is no verdict on a generated image.",
             )
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
-        st.caption(layout.plain(scan_words(scan, copied=run.copied(prompt))))
+        st.caption(layout.plain(scan_words(scan, copies=run.copies_of(prompt))))
     counts = Counter(image.verdict for image in images)
     verdicts = " · ".join(
         f"{verdict_words(name)} ({count})" for name, count in counts.most_common()
@@ -127,7 +129,7 @@ def _searched(run: ImageRun, kinds: Counter[CopyKind], decided: bool) -> str:
         return f"{kinds['likely']} likely, compare by eye"
     if not decided:
         return "no threshold for this embedder" if kinds["unknown"] else "nothing to compare"
-    return f"among {run.searched:,} training images"
+    return f"{run.searched:,} training images searched"
 
 
 def _percentile(run: ImageRun) -> str:

@@ -38,7 +38,7 @@ _ABOUT = {
 TABS = {
     "images": "Images",
     "normal": "LID distribution",
-    "map": "Image map",
+    "map": "Map of training images",
     "audit": "Audit an image",
     "data": "Data & reproduce",
 }

@@ -78,7 +78,7 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     """Show what was changed and the numbers before and after."""
     prompt = run.config.prompts[cell.prompt]
     layout.heading(
-        "Change",
+        f"Change, seed {run.config.seeds[seed]}",
         "What the mitigation changed. The starting noise and all settings are otherwise those "
         "of the image without it.",
     )
@@ -114,10 +114,10 @@ def _compared(run: MitigationRun, base: Cell, cell: Cell, seed: int, way: str) -
     if training is None:
         return pair
     similar = [number(float(of.similarity[seed]), 3) for of in (base, cell)]
-    what = "training image that is copied" if base.copy_of(seed) else "nearest training image"
-    caption = f"{what}: {id:,}, similarity {similar[0]} without"
+    what = "copied" if base.copy_of(seed) else "nearest"
+    caption = f"{what} training image no. {id:,}; similarity without mitigation {similar[0]}"
     if id == int(cell.nearest[seed]):
-        caption += f", {similar[1]} with"
+        caption += f", with it {similar[1]}"
     if run.copy_threshold == run.copy_threshold:
         caption += f"; copy threshold {run.copy_threshold:.3f}"
     figure = image_html.figure(training, f"Training image {id}", caption, most=_LARGE)
@@ -157,7 +157,9 @@ def _nearest(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
             f"similarity {similarity:.3f}."
         )
         return
-    caption = f"nearest training image with the mitigation: {id:,}, similarity {similarity:.3f}"
+    caption = (
+        f"with the mitigation, nearest training image no. {id:,}; similarity {similarity:.3f}"
+    )
     figure = image_html.figure(image, f"Training image {id}", caption, most=image_html.THUMB)
     image_html.show(f'<div class="im-one" style="max-width: 9rem">{figure}</div>')
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.mitigations.catalogue import mitigation, mitigation_words, strength_words
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.run import Cell, Treatment
 from views.widgets.words import duration_words
 
 COPY_RATE = (
-    "Share of images that reproduce a training image or a layout that many of them share, by "
-    "the thresholds of the copy search."
+    "Share of images that reproduce a training image or a layout that many training images "
+    "share, by the thresholds of the copy search."
 )
 ALIGNMENT = (
     "CLIP similarity of the image and the original prompt, by the model's own CLIP: higher is "
@@ -42,18 +42,12 @@ INTERVAL = (
 
 def named(chosen: Treatment) -> str:
     """Return the name of a mitigation with its strength."""
-    record = mitigation(chosen.mitigation)
-    if len(record.strengths) == 1:
-        return record.label
-    return f"{record.label} {chosen.strength:g}"
+    return mitigation_words(chosen.mitigation, chosen.strength)
 
 
 def strength(chosen: Treatment) -> str:
     """Return a strength with what it counts."""
-    record = mitigation(chosen.mitigation)
-    if len(record.strengths) == 1:
-        return ""
-    return f"{chosen.strength:g} {record.strength_label}"
+    return strength_words(chosen.mitigation, chosen.strength)
 
 
 def about(name: str, steps: int) -> str:

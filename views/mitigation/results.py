@@ -117,6 +117,7 @@ def _figures(results: tuple[TreatmentVerdict, ...]) -> None:
 
 def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     row, effect = chosen.row, chosen.references.effect
+    mean = f"mean of {words.plural(row.images, 'seed')}"
     layout.metric(
         "Copy rate after",
         words.percent(row.copied.mean.value),
@@ -127,7 +128,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     layout.metric(
         "Alignment",
         f"{words.number(base.alignment.mean.value)} → {words.number(row.alignment.mean.value)}",
-        "before and after",
+        mean,
         f"{phrases.ALIGNMENT} {phrases.WEAK}",
     )
     # An estimate may lie a little below 0; no image has a negative number of directions.
@@ -135,7 +136,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     layout.metric(
         "LID",
         f"{words.number(before, 1)} → {words.number(after, 1)}",
-        "before and after",
+        mean,
         "The number of directions in which the image can still change. It has to rise "
         "where copying falls.",
     )
@@ -225,7 +226,7 @@ def _compare(
     layout.heading(
         "Before and after",
         "The same seed and the same starting noise on both sides, so every difference comes "
-        "from the mitigation. One pair is an example; the table below counts.",
+        "from the mitigation. One pair is an example: judge by the table below.",
     )
     st.session_state[key("pick")] = cell.treatment
     st.selectbox(

@@ -24,10 +24,9 @@ def section(run: MitigationRun, results: Sequence[TreatmentVerdict]) -> None:
         "Do the copies come back?",
         f"With each mitigation on: paraphrases of the prompt, {SEEDS} other seeds, and a "
         f"re-trigger attack of {STEPS} steps on the prompt embedding, aimed at the training "
-        "image. The same "
-        "attack on the reference prompts is the control: what it makes where nothing was "
-        f"memorized. Robust: at most {percent(ROBUST)} copies each way, after the attack beyond "
-        "the control.",
+        "image. Control: the attack on reference prompts, of which nothing is memorized. "
+        f"Robust: at most {percent(ROBUST)} copies for paraphrases, for other seeds, and in "
+        "excess of the control after the attack.",
     )
     if run.robustness:
         texts = run.robustness[0].paraphrases

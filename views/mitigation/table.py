@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.plots import mitigation as plots
@@ -56,7 +57,7 @@ def frontier(run: MitigationRun, chosen: Treatment | None) -> None:
     layout.heading(
         "Copying against prompt alignment",
         "Lower: less similar to a training image. Further right: better alignment. A mitigation "
-        "left of No mitigation lost alignment; a hollow gray mark only moved images below the "
+        "left of No mitigation lost alignment; a hollow mark only moved images below the "
         "copy threshold, with LID unchanged: not solved. Whiskers are 95 % intervals over the "
         "seeds.",
         help=f"{phrases.PASSES} {phrases.COPY_RATE} {phrases.ALIGNMENT}",
@@ -92,7 +93,7 @@ def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> No
     heads = (
         "Mitigation",
         "Verdict",
-        "Solved",
+        "Images solved",
         "Copy rate",
         "Alignment",
         "LID",
@@ -174,7 +175,8 @@ def _references(references: ReferenceRow) -> str:
     if references.effect == "not checked":
         return _two("not checked", "")
     copies = (
-        f"{references.new_copies} of {references.images} new copies"
+        f"{references.new_copies} of {plural(references.images, 'image')} "
+        f"{agreeing(references.new_copies, 'is a new copy', 'are new copies')}"
         if references.new_copies
         else ""
     )

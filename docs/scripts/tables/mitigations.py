@@ -65,7 +65,13 @@ def criteria(data: Path) -> str:
         )
         judged = ["", ""] if base else [", ".join(failed[name]), unknown.get(name, "robust")]
         rows.append([f"`{name}`", *judged, *counts])
-    heads = ("mitigation", "fails by", "not judged", "copies of paraphrases", "of other seeds")
+    heads = (
+        "mitigation",
+        "criteria failed",
+        "criteria not judged",
+        "copies of paraphrases",
+        "of other seeds",
+    )
     return table((*heads, "after the attack", "after the attack on reference captions"), rows)
 
 

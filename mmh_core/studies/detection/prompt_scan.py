@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from mmh_core.counting import agreeing
 from mmh_core.memorization.hypothesis import whole_percent
 from mmh_core.records import Progress
 from mmh_core.studies.images.run import ImageRun, PromptScan
@@ -38,8 +39,8 @@ def prompt_scans(
     )
 
 
-def scan_words(scan: PromptScan, *, copied: bool) -> str:
-    """Return in a sentence what a scan says of the prompt, whose images may be `copied`."""
+def scan_words(scan: PromptScan, *, copies: tuple[int, int]) -> str:
+    """Return in a sentence what a scan says of a prompt; `copies` of its images, of how many."""
     if math.isnan(scan.score):
         return "Early scan: cannot be read, since the model takes this prompt for the empty one."
     side = "above" if scan.flagged else "not above"
@@ -48,7 +49,7 @@ def scan_words(scan: PromptScan, *, copied: bool) -> str:
         f"{scan.score:.2f} is {side} the threshold {scan.threshold:.2f}; "
         f"{whole_percent(scan.percentile)} of the reference prompts score lower."
     )
-    if scan.flagged or not copied:
+    if scan.flagged or not copies[0]:
         return sentence
     missed = "How many memorized prompts it misses is not known."
     if scan.memorized:
@@ -59,7 +60,10 @@ def scan_words(scan: PromptScan, *, copied: bool) -> str:
         if scan.paraphrases:
             missed += f" and {scan.flagged_paraphrases} of {scan.paraphrases} paraphrases of them"
         missed += "."
-    return f"{sentence} It missed this prompt, of which images are copies. {missed}"
+    count, many = copies
+    of = "its one image" if many == 1 else f"{count} of its {many} images"
+    are = agreeing(count, "is a copy", "are copies")
+    return f"{sentence} It missed this prompt, although {of} {are}. {missed}"
 
 
 def scanned(

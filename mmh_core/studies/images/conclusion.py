@@ -52,7 +52,7 @@ def conclusion(run: ImageRun) -> Conclusion:
             f"None of {many} images is memorized: no copy among {run.searched:,} training images, "
             "and every LID is usual among reference images.",
             "Nothing has to be done for this prompt.",
-            f"0 of {many} seeds: up to {_percent(high)} of all seeds may still copy (95 %).",
+            f"0 of {many} seeds: 95 % interval of the copy rate 0 to {_percent(high)}.",
         )
     return _undecided(run, counts[_FREE])
 
@@ -74,8 +74,8 @@ def _of_copies(run: ImageRun, copies: list[ImageResult]) -> Conclusion:
     return Conclusion(
         f"{_of(count, many)} {_reproduces(count)} {of}{_lids(run, copies)}.",
         _remedy(copies),
-        f"{count} of {many} seeds: between {_percent(rate.low)} and {_percent(rate.high)} of all "
-        "seeds copy (95 %).",
+        f"{count} of {many} seeds: 95 % interval of the copy rate {100 * rate.low:.0f} to "
+        f"{_percent(rate.high)}.",
     )
 
 

@@ -98,7 +98,12 @@ class ImageResult:
         return self.lids[0] if self.lids else None
 
     @property
-    def nearest(self) -> TrainingNeighbor | None:
+    def reconstruction(self) -> Tensor | None:
+        """Return the autoencoder reconstruction of an uploaded image, None of a generated one."""
+        return self.frames[0] if len(self.frames) == len(self.frame_steps) == 1 else None
+
+    @property
+    def evidence_neighbor(self) -> TrainingNeighbor | None:
         """Return the training image that the copy evidence names, None where none was searched.
 
         Of a copy that is the one nearest in pixels: of several versions of an image, another may
@@ -192,10 +197,11 @@ class ImageRun:
             for cut, windows in zip(self.cut, needed, strict=True)
         ]
 
-    def copied(self, prompt: str) -> bool:
-        """Return whether an image of a prompt is a copy by the evidence."""
-        copies = [image.copy for image in self.images if image.prompt == prompt]
-        return any(copy is not None and is_copy(copy.kind) for copy in copies)
+    def copies_of(self, prompt: str) -> tuple[int, int]:
+        """Return how many images of a prompt are copies by the evidence, of how many images."""
+        evidence = [image.copy for image in self.images if image.prompt == prompt]
+        copies = sum(copy is not None and is_copy(copy.kind) for copy in evidence)
+        return copies, len(evidence)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per image: settings, LID, evidence and verdict."""

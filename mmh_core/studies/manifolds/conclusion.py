@@ -35,8 +35,8 @@ def conclusion(run: ManifoldRun, snapshot: Snapshot) -> Conclusion:
             f"None of {many:,} samples is memorized: {_medians(run, snapshot)}.",
             "Nothing has to be mended. To see memorization begin, train with fewer points, with "
             "duplicates, or for more epochs.",
-            f"0 of {many:,} samples: at most {_percent(share_interval(0, many).high)} of all are "
-            f"memorized (95 %). {_CERTAINTY}",
+            f"0 of {many:,} samples: 95 % interval of the share memorized 0 to "
+            f"{_percent(share_interval(0, many).high)}. {_CERTAINTY}",
         )
     return Conclusion(_memorized(run, snapshot), _remedy(snapshot), _CERTAINTY)
 

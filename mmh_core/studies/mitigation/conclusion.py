@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmh_core.counting import plural
 from mmh_core.memorization.hypothesis import shown_lid
-from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.mitigations.catalogue import mitigation_words
 from mmh_core.records import Conclusion
 from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.run import Treatment
@@ -37,7 +37,7 @@ def conclusion(judged: Sequence[TreatmentVerdict]) -> Conclusion:
             f"{before}, and none of {plural(len(tried), 'mitigation')} passes{_nearest(tried)}.",
             "Do not rely on a mitigation here: remove the copies from the training set and train "
             "again, or do not serve this prompt.",
-            f"Tried on {seeds}; the table says which criterion defeats each mitigation.",
+            f"Tried on {seeds}; the table says which criteria each mitigation fails.",
         )
     return Conclusion(
         f"{before}; with {_name(chosen.treatment)} none is{_changes(judged[0], chosen)}.",
@@ -74,11 +74,12 @@ def _next(chosen: TreatmentVerdict) -> str:
     if chosen.references.effect == "not checked":
         return f"Before you use {name}, check its side effects on reference prompts, at left."
     if chosen.robustness is None:
-        return f"Before you use {name}, try whether copies come back, under Robustness."
+        return (
+            f"Before you use {name}, try whether copies come back, under “Do the copies come "
+            "back?”."
+        )
     return f"Use {name} for this prompt, and watch new seeds on the review page."
 
 
 def _name(treatment: Treatment) -> str:
-    record = mitigation(treatment.mitigation)
-    one = len(record.strengths) == 1
-    return record.label if one else f"{record.label} {treatment.strength:g}"
+    return mitigation_words(treatment.mitigation, treatment.strength)

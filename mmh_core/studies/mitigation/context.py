@@ -83,17 +83,19 @@ def context_for(comparison: Comparison, number: int, chosen: Mitigation) -> Miti
     """
     reference, training_set = comparison.reference, comparison.subject.training_set
     seed, prompt = comparison.config.seeds[0], comparison.config.prompts[number]
-    detector, threshold = None, None
+    detector, threshold, score_name = None, None, MitigationContext().score_name
     if training_set is not None and (chosen.name == "automatic_chain" or reference is None):
-        detector, threshold = (
+        detector, threshold, score_name = (
             partial(copy_rate_score, comparison.subject.model, training_set, prompt),
             _NONE,
+            "copy rate",
         )
     elif reference is not None:
         low = float(reference.conditional.float().quantile(_RARE))
-        detector, threshold = (
+        detector, threshold, score_name = (
             partial(low_lid_score, comparison.subject.model, reference.log_delta, low),
             _NONE,
+            "share of images of low LID",
         )
     thresholds = None if training_set is None else training_set.thresholds
     if detector is not None:
@@ -102,6 +104,7 @@ def context_for(comparison: Comparison, number: int, chosen: Mitigation) -> Miti
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
         detector=detector,
         threshold=threshold,
+        score_name=score_name,
         reference_norms=None if reference is None else reference.guidance_norm[:, 0],
         reference_lids=comparison.reference_lids,
         index=None if training_set is None else training_set.index,

@@ -165,6 +165,16 @@ _FAILED_BY: dict[Criterion, OutcomeKind] = {
 }
 
 
+#: What a mitigation does that fails a criterion.
+_FAILURES: dict[Criterion, str] = {
+    "no copy": "still copies",
+    "LID risen": "LID does not rise",
+    "subject kept": "loses the subject",
+    "reference prompts unharmed": "harms reference prompts",
+    "robust": "copies come back",
+}
+
+
 @dataclass(frozen=True)
 class CriteriaJudgement:
     """Which criteria a mitigation passes, and which it fails; the others are unknown."""
@@ -185,9 +195,10 @@ class CriteriaJudgement:
     @property
     def sentence(self) -> str:
         """Say which criteria defeat the mitigation, and which could not be judged."""
-        parts = [f"fails by: {', '.join(self.failed)}"] if self.failed else []
+        failures = [_FAILURES[criterion] for criterion in self.failed]
+        parts = [f"failed criteria: {', '.join(failures)}"] if failures else []
         if self.unknown:
-            parts.append(f"not judged: {', '.join(self.unknown)}")
+            parts.append(f"criteria not judged: {', '.join(self.unknown)}")
         return "; ".join(parts) or "passes all five criteria"
 
     @property

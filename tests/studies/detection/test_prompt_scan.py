@@ -72,7 +72,12 @@ def test_a_run_of_another_model_or_without_calibration_stays_as_it_is(
     [
         (2.5, 36, True, "image: flagged. The score 2.50 is above the threshold 1.89; 88%"),
         (1.1, 36, False, "not flagged. The score 1.10 is not above the threshold 1.89"),
-        (1.1, 36, True, "copies. This threshold flags 30 of 36 memorized prompts."),
+        (
+            1.1,
+            36,
+            True,
+            "3 of its 4 images are copies. This threshold flags 30 of 36 memorized prompts.",
+        ),
         (1.1, 0, True, "How many memorized prompts it misses is not known."),
     ],
 )
@@ -80,10 +85,10 @@ def test_a_copy_that_the_scan_misses_is_said_to_be_missed(
     score: float, among: int, copied: bool, sentence: str
 ) -> None:
     scan = PromptScan(score, 0.875, 1.89, 0.01, 30 if among else -1, among)
-    said = scan_words(scan, copied=copied)
+    said = scan_words(scan, copies=(3 if copied else 0, 4))
     assert sentence in said
     assert ("It missed" in said) == (copied and score < 1.89)
-    with_others = scan_words(PromptScan(1.1, 0.5, 1.89, 0.01, 30, 36, 22, 36), copied=True)
+    with_others = scan_words(PromptScan(1.1, 0.5, 1.89, 0.01, 30, 36, 22, 36), copies=(3, 4))
     assert "30 of 36 memorized training captions and 22 of 36 paraphrases of them." in with_others
     nothing = PromptScan(float("nan"), float("nan"), 1.89, 0.01, 30, 36)
-    assert "cannot be read" in scan_words(nothing, copied=True) and not nothing.flagged
+    assert "cannot be read" in scan_words(nothing, copies=(3, 4)) and not nothing.flagged

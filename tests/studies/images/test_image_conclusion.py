@@ -30,7 +30,7 @@ def test_copies_of_one_image_name_it_its_number_and_both_lids() -> None:
         "2 of 4 images reproduce training image 40, which stands in the training set 60 times: "
         "LID 8.2, where reference images have 50."
     )
-    assert "between 7 % and 93 % of all seeds" in found.certainty
+    assert "2 of 4 seeds: 95 % interval of the copy rate 7 to 93 %." in found.certainty
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_templates_are_no_copies_of_an_image() -> None:
 def test_none_of_few_seeds_leaves_many_open() -> None:
     found = conclusion(with_verdicts(*four("not memorized")))
     assert found.finding.startswith("None of 4 images is memorized: no copy among 1,234 training")
-    # 1 - .05^(1 / 4), one-sided.
-    assert "up to 60 % of all seeds may still copy" in found.certainty
+    # 1 - .025^(1 / 4), by hand.
+    assert "0 of 4 seeds: 95 % interval of the copy rate 0 to 60 %." in found.certainty
 
 
 def test_without_a_calibration_nothing_is_called_free() -> None:

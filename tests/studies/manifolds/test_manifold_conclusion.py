@@ -50,7 +50,7 @@ def test_a_model_that_generalizes_has_a_bound_instead() -> None:
         "None of 500 samples is memorized: their median LID is 2, that of the data 2."
     )
     # 1 - .025^(1 / 500), exact.
-    assert "at most 0.7 % of all are memorized (95 %)" in found.certainty
+    assert "95 % interval of the share memorized 0 to 0.7 %" in found.certainty
 
 
 def test_directions_of_the_network_itself_are_no_memorization() -> None:

@@ -156,7 +156,7 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
             2,
         )
     )
-    assert "Robustness over 1 of the captions" in tables and "fails by" in tables
+    assert "Robustness over 1 of the captions" in tables and "failed criteria" in tables
     (other,) = found.control
     # Nothing of this caption is copied; the attack aims at the training image nearest to it.
     assert other.caption == DOG and other.robustness.target >= 0
@@ -303,7 +303,7 @@ def test_a_mitigation_meets_the_bar_where_images_are_solved_and_references_unhar
     assert not meets(random, verdict[RANDOM])
     assert not meets(none, verdict.get(none.treatment))
     tables = benchmark_tables(found)
-    said = "Static transition point 0.5 (1)" if expected else "none (0)"
+    said = "Static transition point (50 %) (1)" if expected else "none (0)"
     assert f"reference captions unharmed: {said}" in tables
     assert benchmark_summary(found)["rows"][2]["meets"] is expected
 
@@ -451,8 +451,10 @@ def test_a_mitigation_is_robust_where_copies_stay_away_in_all_three_ways(
     assert verdict.succeeds
     tables = benchmark_tables(found)
     assert ("Robustness is unknown" in tables) == (not shares)
-    assert ("Static transition point 0.5: fails by: robust" in tables) == bool(failed)
-    whole = "and robust: Static transition point 0.5 (1)" if robust else "and robust: none (0)"
+    assert ("Static transition point (50 %): failed criteria: copies come back" in tables) == bool(
+        failed
+    )
+    whole = "and robust: Static transition point (50 %) (1)" if robust else "and robust: none (0)"
     assert whole in tables
     summary = benchmark_summary(found)
     assert len(summary["robustness"]) == len(rows)

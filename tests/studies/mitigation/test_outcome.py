@@ -175,7 +175,15 @@ def test_criteria_are_judged_by_one_rule(
     assert (len(found.passed), found.failed) == (passed, failed)
     assert found.passes_all == (passed == 5)
     assert len(found.unknown) == 5 - passed - len(failed)
-    assert ("fails by: " + ", ".join(failed) in found.sentence) == bool(failed)
+    words = {
+        "no copy": "still copies",
+        "LID risen": "LID does not rise",
+        "subject kept": "loses the subject",
+        "reference prompts unharmed": "harms reference prompts",
+        "robust": "copies come back",
+    }
+    sentence = "failed criteria: " + ", ".join(words[criterion] for criterion in failed)
+    assert (sentence in found.sentence) == bool(failed)
     assert ("not judged" in found.sentence) == bool(found.unknown)
     assert found.succeeds == (passed >= 4 and found.failed in ((), ("robust",)))
 
