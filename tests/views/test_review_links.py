@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mmh_core.store.item_search import ItemFilter
 from mmh_core.store.review_records import REVIEW_VERDICTS
-from tests.views.test_app_review import captions, opened, said, shown, sound
+from tests.views.pages import captions, pages_html, said, sound
+from tests.views.test_app_review import opened
 from tests.views.test_app_review import queue as queue
 from views.review.links import DEFAULTS, ORDERS, UNJUDGED, filter_link, item_filter, read_filter
 
@@ -91,7 +92,7 @@ def test_a_filter_is_in_the_link_and_the_link_opens_it_again(queue: object) -> N
 
 def test_a_link_may_open_blind_and_a_wrong_one_is_told(queue: object) -> None:
     app = opened(blind="1", item="1")
-    assert "Similarity" not in shown(app) and app.query_params["blind"] == "1"
+    assert "Similarity" not in pages_html(app) and app.query_params["blind"] == "1"
     app = opened(tab="table", kind="![x](http://x)", to="many", order="color", verdict="unsure")
     words = said(app).replace("\\", "").replace("\u2060", "")
     assert "No item here has the kind '![x](http://x)'" in words

@@ -7,13 +7,14 @@ import math
 import torch
 
 from mmh_core.counting import agreeing, plural
+from mmh_core.memorization.cause import DATA, OVERFITTING
 from mmh_core.memorization.hypothesis import EXACT_BELOW, VERDICTS, margin, shown_lid
 from mmh_core.records import Conclusion
 from mmh_core.statistics.intervals import share_interval
 from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
 
-_BY_DATA = tuple(VERDICTS.index(label) for label in VERDICTS if label.startswith("DD-Mem"))
-_BY_MODEL = tuple(VERDICTS.index(label) for label in VERDICTS if label.startswith("OD-Mem"))
+_BY_DATA = tuple(VERDICTS.index(label) for label in VERDICTS if label.startswith(DATA))
+_BY_MODEL = tuple(VERDICTS.index(label) for label in VERDICTS if label.startswith(OVERFITTING))
 #: A chance level below which nearness to a training point is a sign of a copy.
 _RARE = 0.05
 _CERTAINTY = "One run with one seed: train with another seed before you rely on the figure."
