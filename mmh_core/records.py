@@ -153,11 +153,11 @@ class LabelledPrompt:
     `cause` is a label of `memorization.cause`, "" where it is unknown; in older files `overfitted`
     stands in its place: True for overfitting, False for the data.
     `group` is whatever the list tells apart, such as a dose of duplication or a template; "" for
-    nothing. `copies` is the dose k: how often each image of the prompt stands in the training set
-    (0 for none), None where unknown; `near` says by what transform its copies differ, "" for exact
-    ones. `aside` says why a prompt is measured but counted in no area: neither label holds of it,
-    such as a caption whose image occurs only twice: too often for a reference prompt, too seldom
-    to be called memorized. "" for all others.
+    nothing. `multiplicity` is the dose k: how often each image of the prompt occurs in the
+    training set (0 for none), None where unknown; `near` says by what transform the occurrences
+    differ, "" for exact ones. `aside` says why a prompt is measured but counted in no area, as one
+    that neither label fits: its image occurs only twice, too often for a reference prompt and too
+    seldom to be called memorized; "" for all others.
     """
 
     prompt: str
@@ -167,7 +167,7 @@ class LabelledPrompt:
     overfitted: bool | None = None
     group: str = ""
     cause: str = ""
-    copies: int | None = None
+    multiplicity: int | None = None
     near: str = ""
     aside: str = ""
 

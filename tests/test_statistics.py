@@ -66,7 +66,7 @@ def test_area_and_curve_are_those_of_scikit_learn(seed: int) -> None:
     assert true == pytest.approx(theirs[1].tolist())
 
 
-def test_the_strict_rate_lets_no_more_negatives_pass_than_it_says() -> None:
+def test_the_rate_at_1_percent_lets_no_more_negatives_pass_than_it_says() -> None:
     no = torch.arange(200.0)
     # Two of 200 may pass: the threshold is the third largest, 197.
     assert float(true_positive_rate(torch.tensor([196.0, 197.0, 197.5, 300.0]), no)) == 0.5

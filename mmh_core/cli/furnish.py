@@ -108,7 +108,7 @@ def _calibration(at: Furnishing) -> None:
         replace(
             empty_calibration(at.model),
             copy_thresholds=calibration.copy_thresholds,
-            lid_scale=calibration.lid_scale,
+            lid_noise_scale=calibration.lid_noise_scale,
         )
     )
 
@@ -117,7 +117,7 @@ def _normal(at: Furnishing) -> None:
     from mmh_core.studies.detection.reference_prompts import pocket_reference_prompts
     from mmh_core.subject.calibration import empty_calibration, image_calibration
 
-    scale = image_calibration(at.folder).lid_scale.log_delta
+    scale = image_calibration(at.folder).lid_noise_scale.log_delta
     references = run_steps(
         pocket_reference_prompts(at.folder, at.model, scale, at.seed, kept=at.parts("normal"))
     )
@@ -138,7 +138,7 @@ def _cause(at: Furnishing) -> None:
     from mmh_core.subject.calibration import empty_calibration, image_calibration
     from mmh_core.subject.early_calibration import SEEDS
 
-    scale = image_calibration(at.folder).lid_scale.log_delta
+    scale = image_calibration(at.folder).lid_noise_scale.log_delta
     labelled = pocket_labelled(at.folder, at.seed)
     cause = run_steps(calibrate_causes(labelled, at.subject(), SEEDS, scale))
     at.merge_calibration(replace(empty_calibration(at.model), cause=cause))

@@ -129,7 +129,7 @@ def _calibration(at: Furnishing, inspection: Inspection) -> None:
         replace(
             empty_calibration(at.model),
             copy_thresholds=inspection.thresholds,
-            lid_scale=inspection.scale,
+            lid_noise_scale=inspection.scale,
         )
     )
 

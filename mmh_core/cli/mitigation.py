@@ -42,7 +42,7 @@ from mmh_core.records import MMHError
 if TYPE_CHECKING:
     from mmh_core.studies.mitigation.run import MitigationRun
     from mmh_core.studies.mitigation.table import TreatmentRow
-    from mmh_core.studies.mitigation.verdict import TreatmentVerdict
+    from mmh_core.studies.mitigation.verdict import TreatmentResult
     from mmh_core.subject.subject import Subject
 
 
@@ -227,7 +227,7 @@ def mitigation_benchmark(
 def comparison_table(run: MitigationRun) -> str:
     """Return one row per mitigation of the prompt in question as Markdown, and which is best."""
     from mmh_core.studies.mitigation.robustness_rows import robustness_words
-    from mmh_core.studies.mitigation.verdict import verdicts
+    from mmh_core.studies.mitigation.verdict import treatment_results
 
     names = [
         *("mitigation", "strength", "copy rate", "solved", "not solved", "subject lost"),
@@ -236,7 +236,7 @@ def comparison_table(run: MitigationRun) -> str:
         *("copies of paraphrases", "of other seeds", "after the attack", "its control"),
     ]
     rows = []
-    judged = verdicts(run)
+    judged = treatment_results(run)
     for verdict in judged:
         row = verdict.row
         if not row.images:
@@ -269,13 +269,13 @@ def _counted(row: TreatmentRow, kind: str) -> str:
     return f"{sum(outcome.kind == kind for outcome in row.outcomes)} of {len(row.outcomes)}"
 
 
-def _name(verdict: TreatmentVerdict) -> str:
+def _name(verdict: TreatmentResult) -> str:
     from mmh_core.mitigations.catalogue import mitigation_words
 
     return mitigation_words(verdict.treatment.mitigation, verdict.treatment.strength)
 
 
-def _conclusion(judged: tuple[TreatmentVerdict, ...]) -> list[str]:
+def _conclusion(judged: tuple[TreatmentResult, ...]) -> list[str]:
     """Say which mitigation is best of those that pass, and why the others do not."""
     from mmh_core.studies.mitigation.verdict import best, nothing_to_solve
 

@@ -20,15 +20,17 @@ Record = TypeVar("Record")
 #: Names of fields in JSON where they differ from those of the record: JSON keeps its own.
 JSON_NAMES: Mapping[str, Mapping[str, str]] = {
     "BenchmarkRun": {"data_lid": "true_lid", "text_baselines": "text"},
-    "CauseResults": {"predicted": "said"},
+    "CauseResults": {"predicted": "said", "data_lid_estimate": "data_lid"},
     "DetectorRow": {
         "citation": "reference",
         "generation_nfe": "generation",
         "reference_scores": "normal",
     },
+    "DoseLevel": {"multiplicity": "copies"},
     "GroupFigures": {"tpr": "true", "fpr": "false"},
     "RealizedRates": {"target_fpr": "share", "tpr": "true", "fpr": "false"},
     "RowFigures": {"by_image_label": "by_fact"},
+    "LabelledPrompt": {"multiplicity": "copies"},
     "NetworkRow": {"tpr": "true", "fpr": "false", "deviation": "spread"},
 }
 

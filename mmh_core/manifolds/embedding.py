@@ -55,17 +55,19 @@ def embed(samples: ManifoldSamples, *, frame: Tensor) -> ManifoldSamples:
     return replace(samples, points=(rows.double() @ frame.T).float()[back])
 
 
-def with_duplicates(samples: ManifoldSamples, copies: int, at: int | Tensor) -> ManifoldSamples:
-    """Add `copies` exact copies of one point, and record the point mass that they make.
+def with_duplicates(
+    samples: ManifoldSamples, extra_duplicates: int, at: int | Tensor
+) -> ManifoldSamples:
+    """Add `extra_duplicates` of one point to the samples, which then are a point mass there.
 
     `at` is the index of a row or the coordinates (*shape) of a point, which need not be among the
     samples. A location that is drawn more than once is a point mass of the data distribution, so
     the true LID of every row there, the original included, becomes 0, and its component
-    "duplicate". With 0 copies the samples are returned unchanged.
-    Errors: ValueError for copies outside 0 to 1,000,000, an index outside the samples, or
+    "duplicate". With 0 of them the samples are returned unchanged.
+    Errors: ValueError for a number outside 0 to 1,000,000, an index outside the samples, or
     coordinates of another shape or not finite.
     """
-    copies = whole("copies", copies, least=0, most=MOST_POINTS)
+    extra_duplicates = whole("extra_duplicates", extra_duplicates, least=0, most=MOST_POINTS)
     if isinstance(at, Tensor):
         if tuple(at.shape) != samples.shape or not bool(at.isfinite().all()):
             raise ValueError(
@@ -75,15 +77,17 @@ def with_duplicates(samples: ManifoldSamples, copies: int, at: int | Tensor) -> 
         point = at.to(samples.points)
     else:
         point = samples.points[whole("at", at, least=0, most=len(samples.points) - 1)]
-    if copies == 0:
+    if extra_duplicates == 0:
         return samples
     names = samples.component_names
     names = names if DUPLICATE in names else (*names, DUPLICATE)
     label = names.index(DUPLICATE)
-    points = torch.cat([samples.points, point.expand(copies, *samples.shape)])
+    points = torch.cat([samples.points, point.expand(extra_duplicates, *samples.shape)])
     same = (points == point).flatten(1).all(dim=1)
-    lid = torch.cat([samples.lid, samples.lid.new_zeros(copies)])
-    component = torch.cat([samples.component, samples.component.new_full((copies,), label)])
+    lid = torch.cat([samples.lid, samples.lid.new_zeros(extra_duplicates)])
+    component = torch.cat(
+        [samples.component, samples.component.new_full((extra_duplicates,), label)]
+    )
     return ManifoldSamples(
         samples.name,
         points,

@@ -28,7 +28,7 @@ _BASELINE = {"color": theme.NEUTRAL, "dash": "dot", "width": 3}
 
 
 def separations(rows: Sequence[DetectorRow]) -> go.Figure:
-    """Draw each detector's area and strict rate with 95 % intervals, the best on top.
+    """Draw each detector's AUC and TPR at 1 % FPR with 95 % intervals, the best on top.
 
     Of equal ones the cheapest is the best.
     """

@@ -26,7 +26,7 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     """
     point = point_of(run, snapshot, point_id)
     estimates, row = point.estimates(snapshot), point.index
-    lid, data = float(estimates.lid[row]), float(estimates.true_lid[row])
+    lid, data = float(estimates.lid[row]), float(estimates.data_lid[row])
     status = STATUSES[int(estimates.status[row])]
     figure = theme.base(
         f"LID over the noise scale at {point.kind} {point.number_in(run)}: "

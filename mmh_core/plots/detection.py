@@ -103,7 +103,7 @@ def dose_response(run: BenchmarkRun, measure: str, *, legend: bool = True) -> go
         return theme.empty(f"The {measure} was not measured by dose.", height=300)
     others = () if run.networks is None else run.networks.doses[1:]
     pale = [c for network in others for c in network if (c.measure, c.series) == (measure, EXACT)]
-    doses = sorted({level.copies for curve in (*curves, *pale) for level in curve.levels})
+    doses = sorted({level.multiplicity for curve in (*curves, *pale) for level in curve.levels})
     figure = theme.base(_words(measure, curves), height=440 if legend else 300, legend=legend)
     for number, curve in enumerate(pale):
         figure.add_trace(_pale(curve, doses, number))
@@ -129,7 +129,8 @@ def _words(measure: str, curves: Sequence[DoseCurve]) -> str:
     first, last = curves[0].levels[0], curves[0].levels[-1]
     return (
         f"The {measure} of {curves[0].series} goes from {first.response.value:.2f} at k = "
-        f"{first.copies} to {last.response.value:.2f} at k = {last.copies}, with 95 % intervals."
+        f"{first.multiplicity} to {last.response.value:.2f} at k = {last.multiplicity}, "
+        "with 95 % intervals."
     )
 
 
@@ -142,11 +143,11 @@ def _curve(
     aside = 0.0 if count == 1 else 0.36 * (number / (count - 1) - 0.5)
     levels = [(level, level.response) for level in curve.levels]
     return go.Scatter(
-        x=[doses.index(level.copies) + aside for level, _ in levels],
+        x=[doses.index(level.multiplicity) + aside for level, _ in levels],
         y=[response.value for _, response in levels],
         mode="lines+markers" if len(levels) > 2 else "markers",
         name=theme.letters(curve.series),
-        customdata=[[level.copies, level.prompts] for level, _ in levels],
+        customdata=[[level.multiplicity, level.prompts] for level, _ in levels],
         line={"color": color, "width": 2.5 if main else 1.2, "dash": "solid" if main else "dot"},
         marker={"symbol": "circle" if main else style.symbol, "size": 9 if main else 8},
         error_y=theme.whiskers([response for _, response in levels], color),
@@ -157,7 +158,7 @@ def _curve(
 
 def _pale(curve: DoseCurve, doses: Sequence[int], number: int) -> go.Scatter:
     return go.Scatter(
-        x=[doses.index(level.copies) for level in curve.levels],
+        x=[doses.index(level.multiplicity) for level in curve.levels],
         y=[level.response.value for level in curve.levels],
         mode="lines",
         name="other networks",

@@ -160,7 +160,7 @@ def _alt(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> str:
         "model LID": f"model LID: median {text(float(samples.lid.nanmedian()))} at the "
         f"samples and {text(float(trained.lid.nanmedian()))} at the training points",
         "true LID": f"{theme.data_lid_name(run)}: median "
-        f"{text(float(trained.true_lid.nanmedian()))} at the training points",
+        f"{text(float(trained.data_lid.nanmedian()))} at the training points",
         "verdict": f"verdict: {float(samples.memorized.float().mean()):.0%} of the samples and "
         f"{float(trained.memorized.float().mean()):.0%} of the training points are memorized",
     }[color]

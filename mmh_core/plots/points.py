@@ -110,7 +110,7 @@ def groups(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> Iter
         yield from sorted(grouped, key=lambda group: group.rank)
         return
     for kind, read in estimates.items():
-        yield from _by_lid(kind, read.lid if color == "model LID" else read.true_lid)
+        yield from _by_lid(kind, read.lid if color == "model LID" else read.data_lid)
 
 
 def _by_lid(kind: PointKind, lid: Tensor) -> Iterator[Group]:
@@ -175,7 +175,7 @@ def hover_text(run: ManifoldRun, snapshot: Snapshot | None, point: PointPlace) -
     lines = [
         f"<b>{point.kind} {point.number_in(run)}</b>",
         f"model LID {theme.lid_text(float(estimates.lid[point.index]))}",
-        f"{data_lid} {theme.lid_text(float(estimates.true_lid[point.index]))}",
+        f"{data_lid} {theme.lid_text(float(estimates.data_lid[point.index]))}",
         VERDICTS[int(estimates.verdict[point.index])],
     ]
     if point.kind == "generated sample":

@@ -61,7 +61,7 @@ def training_curves(
 def _lines(
     run: TrainingMitigationRun, group: str, arms: tuple[str, ...], *, copies: bool
 ) -> list[Line]:
-    """Return a line per arm, and the normal one of the first arm for comparison."""
+    """Return a line per arm, and that of reference captions in the first arm for comparison."""
     labels = {arm.name: arm.label for arm in ARMS}
     series = [(arm, group, labels[arm], False) for arm in arms]
     if group != REFERENCE:

@@ -224,11 +224,11 @@ def _encoder(tokenizer: Path) -> Any:
     """Return what maps captions to ids by the tokenizer of a folder."""
     loaded = load_tokenizer(tokenizer)
 
-    def encoded(captions: list[str]) -> Tensor:
+    def encode_captions(captions: list[str]) -> Tensor:
         ids: Tensor = token_ids(loaded, captions)
         return ids
 
-    return encoded
+    return encode_captions
 
 
 def _digest(*parts: bytes | str) -> str:

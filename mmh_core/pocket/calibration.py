@@ -1,4 +1,4 @@
-"""Calibration of the shipped model on its own images: copy thresholds and the scale of LID.
+"""Calibration of the shipped model on its own images: copy thresholds and the noise scale of LID.
 
 Everything is measured on images and captions of the calibration half; `check` uses others.
 """
@@ -50,7 +50,7 @@ _OPEN_CAPTIONS, _HELD_OUT, _SEED = 13, 70, 50_000
 
 
 @dataclass(frozen=True)
-class LidScale:
+class LidNoiseScale:
     """The noise scale at which a model's LID is estimated, and the figures it was chosen by.
 
     `log_delta` is the scale; `auc` and `rank` (K,) over `deltas` are the area under the ROC curve
@@ -68,10 +68,10 @@ class LidScale:
 
 @dataclass(frozen=True)
 class ImageCalibration:
-    """The calibration on images of the shipped world: copy thresholds and the scale of LID."""
+    """The calibration on images of the shipped world: copy thresholds, noise scale of LID."""
 
     copy_thresholds: CopyThresholds
-    lid_scale: LidScale
+    lid_noise_scale: LidNoiseScale
 
 
 def calibrate(
@@ -93,7 +93,7 @@ def calibrate(
     memorized = torch.from_numpy(trials.table.kind.isin(MEMORIZED).to_numpy())
     held, true = held_out_sample(world, parity=0, count=_HELD_OUT)
     pixels, texts = held_out_images(world, held)
-    latents = encoded(model, pixels)
+    latents = encode_images(model, pixels)
     auc, rank, normal = [], [], []
     for number, delta in enumerate(DELTAS):
         yield Progress(0.4 + 0.12 * number, f"Estimating LID at noise scale {delta:g}", None)
@@ -108,7 +108,7 @@ def calibrate(
         f"LID is estimated at noise scale {DELTAS[best]:g}",
         ImageCalibration(
             thresholds,
-            LidScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best]),
+            LidNoiseScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best]),
         ),
     )
 
@@ -145,12 +145,12 @@ def held_out_images(world: World, rows: np.ndarray) -> tuple[Tensor, list[str]]:
     return as_tensor(world.held_out[rows]).float() / 255, texts
 
 
-def encoded(model: TextToImage, images: Tensor) -> Tensor:
+def encode_images(model: TextToImage, images: Tensor) -> Tensor:
     """Return the latents (B, C, h, w) of images in [0, 1]."""
     return torch.cat([model.encode(part) for part in torch.split(images, 32)])
 
 
-def reconstructed(model: TextToImage, images: Tensor) -> Tensor:
+def reconstruct(model: TextToImage, images: Tensor) -> Tensor:
     """Return images (B, 3, H, W) as the autoencoder gives them back."""
     return torch.cat([model.decode(model.encode(part)) for part in torch.split(images, 32)])
 
@@ -165,6 +165,6 @@ def _thresholds(
     labels = world.held_out_labels
     wide = labels[labels.kind.isin(("open", "varied"))].id.to_numpy()
     wide = wide[wide % 2 == 0]
-    images = reconstructed(model, as_tensor(world.held_out[wide]).float() / 255)
+    images = reconstruct(model, as_tensor(world.held_out[wide]).float() / 255)
     evidence = copy_evidence(images, embedder, training, UNCALIBRATED)
     return calibrated(UNCALIBRATED, evidence.similarity, evidence.calibrated_l2, evidence.agreeing)

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmh_core.pocket.calibration import (
     ImageCalibration,
     captions_of,
-    encoded,
+    encode_images,
     held_out_images,
     held_out_sample,
 )
@@ -162,7 +162,7 @@ def generated_lid_rows(
     kept = trials.rows(
         (trials.table.subject.isin(test) | (trials.table.kind == "open")).to_numpy()
     )
-    lid = trial_lids(model, kept, chosen.lid_scale.log_delta)
+    lid = trial_lids(model, kept, chosen.lid_noise_scale.log_delta)
     of = kept.table.kind.to_numpy()
     memorized = torch.from_numpy(np.isin(of, MEMORIZED))
 
@@ -201,7 +201,7 @@ def held_out_lid_row(model: TextToImage, shipped: ShippedData, chosen: ImageCali
     """Rank held-out images by LID and by their true LID; the interval is over images."""
     rows, true = held_out_sample(shipped.world, parity=1, count=_HELD_OUT)
     pixels, prompts = held_out_images(shipped.world, rows)
-    latents, log_delta = encoded(model, pixels), chosen.lid_scale.log_delta
+    latents, log_delta = encode_images(model, pixels), chosen.lid_noise_scale.log_delta
     lid = lid_at(model, latents, log_delta, prompts=prompts, images=pixels)
     every = torch.arange(len(lid))
     without = [rank_correlation(lid[every != one], true[every != one]) for one in every]

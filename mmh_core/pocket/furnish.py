@@ -31,7 +31,7 @@ from mmh_core.text_to_image.weights import MANIFEST, read_json
 
 #: What the model card recommends: a tiny model wants little guidance.
 GUIDANCE, STEPS = 2.0, 30
-#: Yields None while descriptors (N, D) are placed, the places (N, 2) at last.
+#: Yields None while descriptors (N, D) are layout, the places (N, 2) at last.
 LayoutSteps = Callable[[NDArray[np.float32]], Iterator[Positions | None]]
 _PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillow")
 
@@ -51,12 +51,12 @@ def furnish(
     about: Mapping[str, Any],
     captions: pd.DataFrame | None = None,
     numbers: WorldNumbers | None = None,
-    placed: LayoutSteps = umap_layout_steps,
+    layout: LayoutSteps = umap_layout_steps,
 ) -> Iterator[Progress[None]]:
     """Add the data to a folder of built networks; `about` goes into the card as it is.
 
     `captions` is the table of prompts, and `numbers` are those that the images of a second world
-    are drawn from. `placed` makes the map, in another process: the threads that UMAP starts slow
+    are drawn from. `layout` makes the map, in another process: the threads that UMAP starts slow
     down every network of this one twentyfold.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def furnish(
     index = _index(world, pocket_embedder(folder / "descriptor"), sheets=numbers is None)
     save_index(index, folder / "index", storage="float16")
     yield Progress(0.6, "Computing the map of the training images", None)
-    [*_, places] = placed(np.asarray(index.vectors))
+    [*_, places] = layout(np.asarray(index.vectors))
     if places is None:
         raise ValueError("The map has no places.")
     _write_map(folder / "map.parquet", index, places)

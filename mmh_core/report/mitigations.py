@@ -28,11 +28,11 @@ from mmh_core.studies.mitigation.robustness_rows import RobustnessRow, robustnes
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 from mmh_core.studies.mitigation.verdict import (
-    TreatmentVerdict,
+    TreatmentResult,
     best,
     harm,
     nothing_to_solve,
-    verdicts,
+    treatment_results,
 )
 
 #: Side of the images on the page, which are reduced to it where they are larger.
@@ -74,7 +74,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
         "model_notes": list(run.notes),
         "config": asdict(run.config),
         "log_delta": number(run.log_delta),
-        "treatments": [_treatment(verdict) for verdict in verdicts(run)],
+        "treatments": [_treatment(verdict) for verdict in treatment_results(run)],
         "cells": [
             {
                 "cell": i,
@@ -114,7 +114,7 @@ def _outcomes(run: MitigationRun, cell: Cell) -> tuple[ImageOutcome, ...]:
     return () if base is None else image_outcomes(cell, base, rank_bound_of(run))
 
 
-def _treatment(verdict: TreatmentVerdict) -> dict[str, Any]:
+def _treatment(verdict: TreatmentResult) -> dict[str, Any]:
     row, references = verdict.row, verdict.references
     record: dict[str, Any] = {
         "mitigation": row.treatment.mitigation,
@@ -171,7 +171,7 @@ def _interval(value: Interval) -> list[float | None]:
 
 def mitigation_report(run: MitigationRun, command: str) -> str:
     """Return the page about a comparison as HTML; it opens anywhere and loads nothing."""
-    judged = verdicts(run)
+    judged = treatment_results(run)
     rows = [verdict.row for verdict in judged]
     others = range(1, len(run.config.prompts))
     drawn = [prompt for prompt in others if any(cell.prompt == prompt for cell in run.cells)]
@@ -194,7 +194,7 @@ def mitigation_report(run: MitigationRun, command: str) -> str:
     )
 
 
-def paragraph(judged: tuple[TreatmentVerdict, ...]) -> str:
+def paragraph(judged: tuple[TreatmentResult, ...]) -> str:
     """Return what a comparison found, in words for somebody who knows nothing of the method."""
     base = judged[0].row if judged else None
     if base is None or math.isnan(base.copied.mean.value):
@@ -245,7 +245,7 @@ def _name(row: TreatmentRow) -> str:
     return mitigation_words(row.treatment.mitigation, row.treatment.strength)
 
 
-def _failed(judged: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
+def _failed(judged: tuple[TreatmentResult, ...]) -> list[dict[str, str]]:
     """Return the mitigations that do not pass, each with its reasons."""
     return [
         {"name": _name(verdict.row), "why": verdict.sentence}
@@ -254,7 +254,7 @@ def _failed(judged: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
     ]
 
 
-def _outcome_cells(verdict: TreatmentVerdict) -> dict[str, str]:
+def _outcome_cells(verdict: TreatmentResult) -> dict[str, str]:
     """Return the shares of images by outcome, and what becomes of the reference prompts."""
     row, names = verdict.row, ("paraphrases", "seeds", "attack", "control")
     robust = dict(zip(names, robustness_words(verdict.robustness), strict=True))

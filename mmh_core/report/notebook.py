@@ -32,7 +32,7 @@ from mmh_core.studies.detection.scores import DetectorScores
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
 from mmh_core.studies.mitigation.run import MitigationRun
-from mmh_core.studies.mitigation.verdict import verdicts
+from mmh_core.studies.mitigation.verdict import treatment_results
 from mmh_core.studies.review.scan import ScanState
 from mmh_core.subject.image_lid import ImageLid
 
@@ -200,7 +200,7 @@ def _card(image: ImageResult, alt: str) -> Card:
 
 def _mitigations(run: MitigationRun) -> View:
     rows: list[Row] = []
-    for verdict in verdicts(run):
+    for verdict in treatment_results(run):
         row, base = verdict.row, verdict.treatment.mitigation == "none"
         cell = run.cell(0, verdict.treatment)
         images = () if cell is None else tuple(cell.images[:MOST_IMAGES])
@@ -292,7 +292,7 @@ def _manifold(run: ManifoldRun) -> View:
     for name, at in (("training points", last.trained), ("generated samples", last.generated)):
         counts = at.verdict.bincount(minlength=len(VERDICTS)).tolist()
         among = ", ".join(f"{n:,} {v}" for v, n in zip(VERDICTS, counts, strict=True) if n)
-        lids = [at.true_lid.nanmedian(), at.lid.nanmedian()]
+        lids = [at.data_lid.nanmedian(), at.lid.nanmedian()]
         rows.append((name, *(number_text(float(lid), 2) for lid in lids), among))
     notes = () if last.fits else ("The model does not fit its data: its LID says nothing yet.",)
     drawn = scatter(run, last) if run.train.ambient_dim == 2 else ""
@@ -309,20 +309,20 @@ def scatter(run: ManifoldRun, last: Snapshot) -> str:
     center = (trained.amin(0) + trained.amax(0)) / 2
     half = float((trained.amax(0) - trained.amin(0)).max()) * 0.6 or 1.0
 
-    def placed(points: Tensor) -> list[list[float]]:
+    def place(points: Tensor) -> list[list[float]]:
         at: list[list[float]] = ((points - center) / half).tolist()
         return [[side / 2 * (1 + x), side / 2 * (1 - y)] for x, y in at]
 
     dots, outside = [], 0
     codes = last.generated.verdict.tolist()
-    for (x, y), code in zip(placed(last.generated.points), codes, strict=True):
+    for (x, y), code in zip(place(last.generated.points), codes, strict=True):
         if not (0 <= x <= side and 0 <= y <= side):
             outside += 1
             continue
         color = POINT_ROWS[VERDICTS[code]].color
         dots.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{color}"/>')
     crosses = [
-        f'<path class="trained" d="M{x - 3:.1f} {y:.1f}h6m-3-3v6"/>' for x, y in placed(trained)
+        f'<path class="trained" d="M{x - 3:.1f} {y:.1f}h6m-3-3v6"/>' for x, y in place(trained)
     ]
     alt = f"{len(dots)} generated samples by verdict, {len(crosses)} training points as crosses"
     alt += f"; {outside} samples lie outside the frame" if outside else ""

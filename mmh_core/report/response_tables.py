@@ -27,7 +27,7 @@ def dose_table(run: BenchmarkRun) -> FigureTable:
         )
     measures = list(dict.fromkeys(curve.measure for curve in curves))
     levels = {
-        (curve.measure, curve.series, level.copies): level
+        (curve.measure, curve.series, level.multiplicity): level
         for curve in curves
         for level in curve.levels
     }

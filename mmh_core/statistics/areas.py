@@ -17,8 +17,8 @@ from mmh_core.statistics.intervals import (
     share_interval,
 )
 
-#: The false-positive rate that is strict.
-STRICT = 0.01
+#: The false-positive rate at which true-positive rates are compared.
+ONE_PERCENT = 0.01
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Separation:
 
     Counted on `positives` and `negatives` prompts, each with a 95 % interval: of the area see
     `area_interval`; that of the rate is Clopper and Pearson's over the positives, at the threshold
-    as the negatives set it. With fewer than 100 negatives the strict rate allows no false positive
-    at all.
+    as the negatives set it. With fewer than 100 negatives no false positive at all is allowed.
     """
 
     auc: float
@@ -67,7 +66,7 @@ def area_under_curve(positive: Tensor, negative: Tensor) -> Tensor:
     return torch.as_tensor(mannwhitneyu(*sides, axis=-1, method="asymptotic").statistic / pairs)
 
 
-def true_positive_rate(positive: Tensor, negative: Tensor, rate: float = STRICT) -> Tensor:
+def true_positive_rate(positive: Tensor, negative: Tensor, rate: float = ONE_PERCENT) -> Tensor:
     """Return the share of positives above the threshold that lets at most `rate` negatives pass.
 
     The threshold is the order statistic number `floor(rate N)` from above, which must not itself

@@ -30,13 +30,15 @@ FORMAT = "mmh-record-1"
 _RENAMED = {
     "CauseRow": "CauseResults",
     "CopyFound": "ImageCopyEvidence",
+    "LidScale": "LidNoiseScale",
     "NeighborFound": "TrainingNeighbor",
     "ReferenceLids": "ReferenceMeasurements",
 }
 #: Earlier names of fields by record, under which older files hold them -> the names of today.
 _RENAMED_FIELDS = {
     "BenchmarkRun": {"text": "text_baselines", "true_lid": "data_lid"},
-    "CauseResults": {"said": "predicted"},
+    "Calibration": {"lid_scale": "lid_noise_scale"},
+    "CauseResults": {"said": "predicted", "data_lid": "data_lid_estimate"},
     "Cell": {"agreement": "seed_similarity"},
     "DetectorRow": {
         "reference": "citation",
@@ -48,10 +50,14 @@ _RENAMED_FIELDS = {
         "level": "threshold",
         "highest": "highest_reference",
     },
+    "DoseLevel": {"copies": "multiplicity"},
     "ImageCopyEvidence": {"copies": "multiplicity"},
+    "ImageCalibration": {"lid_scale": "lid_noise_scale"},
     "ImageMap": {"copies": "multiplicity"},
     "ImageRun": {"agreement": "seed_similarity", "normal": "reference"},
+    "LabelledPrompt": {"copies": "multiplicity"},
     "NetworkRow": {"true": "tpr", "false": "fpr", "spread": "deviation"},
+    "PointEstimates": {"true_lid": "data_lid"},
     "PromptScan": {
         "share": "fpr",
         "found": "flagged_memorized",

@@ -21,7 +21,7 @@ from mmh_core.files import folder_lock
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.cause_calibration import FEATURES, CauseCalibration
-from mmh_core.pocket.calibration import ImageCalibration, LidScale
+from mmh_core.pocket.calibration import ImageCalibration, LidNoiseScale
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.store.archive import load_record, save_record, stored_field
@@ -50,7 +50,7 @@ class Calibration:
     | `early` | the early scan, its threshold and percentiles | calibrate |
     | `detectors` | threshold and percentiles of every detector | calibrate --all |
     | `copy_thresholds` | when an image is a copy of a training image | pocket furnish |
-    | `lid_scale` | the noise scale at which LID is estimated | pocket furnish |
+    | `lid_noise_scale` | the noise scale at which LID is estimated | pocket furnish |
     | `cause` | the confidence of a cause | pocket furnish |
 
     `model` is the name of the model. The detectors take the early scan from `early` where both are
@@ -61,7 +61,7 @@ class Calibration:
     early: EarlyCalibration | None = None
     detectors: DetectorCalibration | None = None
     copy_thresholds: CopyThresholds | None = None
-    lid_scale: LidScale | None = None
+    lid_noise_scale: LidNoiseScale | None = None
     cause: CauseCalibration | None = None
     model: str = ""
     sha256: str = ""
@@ -106,15 +106,15 @@ class Calibration:
             early=early,
             detectors=detectors,
             copy_thresholds=newer.copy_thresholds or self.copy_thresholds,
-            lid_scale=newer.lid_scale or self.lid_scale,
+            lid_noise_scale=newer.lid_noise_scale or self.lid_noise_scale,
             cause=newer.cause or self.cause,
         )
 
     def completed(self, own: Calibration) -> Calibration:
         """Return it with what only the maker of a model knows taken from the model's own.
 
-        Those are reference prompts, copy thresholds, scale of LID and cause, where it has none;
-        of other weights it takes nothing.
+        Those are reference prompts, copy thresholds, noise scale of LID and cause, where it has
+        none; of other weights it takes nothing.
         """
         if own.sha256 != self.sha256:
             return self
@@ -122,7 +122,7 @@ class Calibration:
             self,
             reference_prompts=self.reference_prompts or own.reference_prompts,
             copy_thresholds=self.copy_thresholds or own.copy_thresholds,
-            lid_scale=self.lid_scale or own.lid_scale,
+            lid_noise_scale=self.lid_noise_scale or own.lid_noise_scale,
             cause=self.cause or own.cause,
         )
 
@@ -185,12 +185,12 @@ def calibration_beside(folder: Path) -> Calibration:
 def image_calibration(folder: Path) -> ImageCalibration:
     """Return the calibration on images beside a shipped model. Errors: MMHError."""
     calibration = calibration_beside(folder)
-    if calibration.copy_thresholds is None or calibration.lid_scale is None:
+    if calibration.copy_thresholds is None or calibration.lid_noise_scale is None:
         raise MMHError(
-            f"{folder / FILE} has no copy thresholds and no scale of LID: make them with "
+            f"{folder / FILE} has no copy thresholds and no noise scale of LID: make them with "
             f"`{PROGRAM} pocket furnish --stages calibration --restart`."
         )
-    return ImageCalibration(calibration.copy_thresholds, calibration.lid_scale)
+    return ImageCalibration(calibration.copy_thresholds, calibration.lid_noise_scale)
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
@@ -267,8 +267,8 @@ def _check_parts(calibration: Calibration) -> None:
             seeds = len(detectors.seeds)
             _check_shape(each.columns, (len(detectors.prompts), seeds, each.columns.shape[2]))
         detectors.scores({each.name: each.columns.flatten(0, 1) for each in detectors.estimates})
-    if calibration.lid_scale is not None:
-        _check_finite(calibration.lid_scale.log_delta)
+    if calibration.lid_noise_scale is not None:
+        _check_finite(calibration.lid_noise_scale.log_delta)
     if calibration.cause is not None:
         weights, causes = calibration.cause.weights, calibration.cause.causes
         if weights is not None:

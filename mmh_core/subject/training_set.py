@@ -94,7 +94,7 @@ def pocket_training_set(folder: Path, calibration: Calibration) -> TrainingSet:
         shipped.training,
         calibration.copy_thresholds,
         truth.get,
-        None if calibration.lid_scale is None else calibration.lid_scale.log_delta,
+        None if calibration.lid_noise_scale is None else calibration.lid_noise_scale.log_delta,
         pocket_alignment(folder),
         calibration.cause,
     )

@@ -97,7 +97,7 @@ def test_rows_of_a_list_that_cannot_be_read_are_counted_and_named(
     assert {one.group: one.memorized for one in prompts} == {
         "MV": True, "RV": True, "TV": True, "N": False,
     }  # fmt: skip
-    assert {one.copies for one in prompts} == ({0, 8} if doses else {None})
+    assert {one.multiplicity for one in prompts} == ({0, 8} if doses else {None})
     text = capsys.readouterr().err
     assert re.search(r"19 rows: 16 prompts to read, 1 repeats an earlier row, 2 left out", text)
     assert "17" in text and "18" in text

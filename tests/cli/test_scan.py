@@ -309,7 +309,9 @@ def test_a_calibration_is_not_added_to_that_of_another_model(
         ({"sha256": "0" * 64}, "with other weights than pocket-sd: name another file"),
         ({"sampling": None}, "for an unknown sampling and the new part for 30 steps"),
     ):
-        other = Calibration(lid_scale=shipped.lid_scale, model="other", sha256=shipped.sha256)
+        other = Calibration(
+            lid_noise_scale=shipped.lid_noise_scale, model="other", sha256=shipped.sha256
+        )
         write_calibration(path, replace(other, **change))
         before = path.read_bytes()
         assert sentence in refusal(capsys, "calibrate", str(table), "--out", str(path))

@@ -36,7 +36,7 @@ def estimates(points: Tensor, lid: list[float], verdict: list[int], true: float)
     climb = torch.tensor(lid)[:, None] + torch.arange(4.0)
     return PointEstimates(
         points=points,
-        true_lid=torch.full((n,), true),
+        data_lid=torch.full((n,), true),
         curve=climb,
         curve_error=torch.full((n, 4), 0.25),
         lid=torch.tensor(lid),
@@ -411,7 +411,7 @@ def test_no_plateau_is_a_mark_and_a_poor_fit_has_no_band() -> None:
         width=torch.zeros(3),
         status=torch.full((3,), 2, dtype=torch.int8),
         curve_error=torch.empty(3, 0),
-        true_lid=torch.full((3,), NAN),
+        data_lid=torch.full((3,), NAN),
     )
     now = replace(now, trained=bare, fits=False)
     figure = curves.lid_curve(a_run(now), now, 1)

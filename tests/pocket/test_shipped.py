@@ -136,7 +136,7 @@ def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
         found = copy_evidence(
             trials.images, shipped.embedder, shipped.training, chosen.copy_thresholds
         )
-        lids.append(trial_lids(model, trials, chosen.lid_scale.log_delta).median())
+        lids.append(trial_lids(model, trials, chosen.lid_noise_scale.log_delta).median())
         if table is wanted:
             subjects = labels.subject.to_numpy()[found.nearest.numpy()]
             assert (subjects == trials.table.subject.to_numpy()).all()

@@ -31,7 +31,7 @@ from mmh_core.text_to_image.weights import digest
 from tests.store.test_archive import same
 
 POCKET = Path(CATALOGUE["pocket-sd"].source)
-PARTS = ("reference_prompts", "early", "detectors", "copy_thresholds", "lid_scale", "cause")
+PARTS = ("reference_prompts", "early", "detectors", "copy_thresholds", "lid_noise_scale", "cause")
 ABOUT = ("model", "sha256", "sampling", "version")
 
 
@@ -56,7 +56,7 @@ def test_the_shipped_file_has_every_part_of_one_model_and_sampling(shipped: Cali
     assert {path.name for path in POCKET.iterdir()}.isdisjoint({*OLDER_FILES, "cause.json"})
     listed = json.loads((POCKET / "manifest.json").read_text())["files"]
     assert listed[FILE] == digest(POCKET / FILE)
-    scale = image_calibration(POCKET).lid_scale
+    scale = image_calibration(POCKET).lid_noise_scale
     best = max(range(len(scale.deltas)), key=lambda i: scale.auc[i] + scale.rank[i])
     assert scale.log_delta == torch.tensor(scale.deltas[best], dtype=torch.float64).log().item()
 
@@ -119,7 +119,7 @@ def test_other_weights_and_another_sampling_are_not_mixed(
         ),
     ):
         with pytest.raises(MMHError, match=sentence):
-            update_calibration(path, replace(part(shipped, "lid_scale"), **change))
+            update_calibration(path, replace(part(shipped, "lid_noise_scale"), **change))
         assert path.read_bytes() == before
 
 
@@ -184,7 +184,7 @@ def broken(shipped: Calibration) -> dict[str, Calibration]:
     """Return calibrations whose parts do not fit together, each for one reason."""
     early, detectors, reference = shipped.early, shipped.detectors, shipped.reference_prompts
     assert early is not None and detectors is not None and reference is not None
-    assert shipped.lid_scale is not None
+    assert shipped.lid_noise_scale is not None
     estimates = detectors.estimates
     strange = replace(estimates[0], name="unheard_of")
     short = replace(estimates[0], columns=estimates[0].columns[:, :1])
@@ -201,7 +201,7 @@ def broken(shipped: Calibration) -> dict[str, Calibration]:
         "columns": replace(shipped, detectors=replace(detectors, estimates=(short,))),
         "lids": replace(shipped, reference_prompts=replace(reference, conditional=torch.zeros(1))),
         "curve": replace(shipped, reference_prompts=replace(reference, log_deltas=torch.ones(2))),
-        "scale": replace(shipped, lid_scale=replace(shipped.lid_scale, log_delta=nan)),
+        "scale": replace(shipped, lid_noise_scale=replace(shipped.lid_noise_scale, log_delta=nan)),
         "cause": replace(shipped, cause=CauseCalibration(1.0, 3, ("a", "b"), torch.zeros(2, 3))),
     }
 

@@ -17,7 +17,7 @@ from mmh_core.detectors.stability import Stability
 from mmh_core.detectors.tuning import TunedSetting
 from mmh_core.dimension.spectral import soft_spectral_count_exact
 from mmh_core.records import LabelledPrompt, MMHError
-from mmh_core.studies.detection.calibrate import calibrate_detectors, lid_scale
+from mmh_core.studies.detection.calibrate import calibrate_detectors, lid_noise_scale
 from mmh_core.studies.detection.scores import DetectorScores, score_by_all
 from mmh_core.subject.calibration import empty_calibration, read_calibration, update_calibration
 from mmh_core.subject.detector_calibration import DetectorCalibration
@@ -339,7 +339,7 @@ def test_without_normal_prompts_or_with_few_others_nothing_is_measured(
 def test_the_scale_of_lid_lies_where_the_data_is_wide() -> None:
     """Gaussians of variance .7 to 1.6 in 32 dimensions have all of them on their plateau."""
     model = replace(world(), steps=12, guidance=1.0)
-    scale = lid_scale(model, ["ordinary", "another"], 3)
+    scale = lid_noise_scale(model, ["ordinary", "another"], 3)
     assert scale <= math.log(0.4)
     cond = torch.eye(4)[2][None, None]
     found = soft_spectral_count_exact(model.score_model, torch.zeros(1, 2, 4, 4), scale, cond=cond)

@@ -365,7 +365,9 @@ def with_doses() -> BenchmarkRun:
     """Return the made-up run with doses, copies by image, text alone, and two networks."""
     run = made_up()
     prompts = tuple(
-        replace(one, copies=2 ** (i % 4), near="crop" if i % 8 == 1 else "", group=f"k {i % 4}")
+        replace(
+            one, multiplicity=2 ** (i % 4), near="crop" if i % 8 == 1 else "", group=f"k {i % 4}"
+        )
         for i, one in enumerate(run.prompts)
     )
     text = replace(run.detectors[0], name="text_words", label="Text alone")

@@ -32,14 +32,14 @@ def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None
     """Show a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
     # An image that somebody brings is not what this run is about.
-    own = bool(run.images) and st.session_state[key("tab")] != "audit"
-    if own:
+    shows_run = bool(run.images) and st.session_state[key("tab")] != "audit"
+    if shows_run:
         drawn = conclusion(run)
         layout.finding(drawn.finding)
         _figures(run)
-        _without_reference(run)
+        _without_training_images(run)
     _sections(run, settings)
-    if own:
+    if shows_run:
         layout.recommendation(drawn.recommendation, drawn.certainty)
 
 
@@ -141,7 +141,7 @@ def _percentile(run: ImageRun) -> str:
     return phrases.percentile_words(middle)
 
 
-def _without_reference(run: ImageRun) -> None:
+def _without_training_images(run: ImageRun) -> None:
     if run.searched:
         return
     st.info(
@@ -198,8 +198,10 @@ def chosen_image(run: ImageRun) -> ImageResult:
 def _reproduce(run: ImageRun) -> None:
     """Show the command line, the link and the downloads."""
     searched = models.searched_folder()
-    own = run.config.model == models.POCKET
-    command = image_command(run.config, () if own or searched is None else searched.arguments())
+    is_shipped = run.config.model == models.POCKET
+    command = image_command(
+        run.config, () if is_shipped or searched is None else searched.arguments()
+    )
     # Named after model and seed alone: a prompt may hold what no file name should.
     name = f"{run.model.replace('/', '-')}-seed-{run.config.seeds[0]}"
     files = (

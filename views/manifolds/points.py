@@ -157,7 +157,7 @@ def _choose(point: int) -> None:
 
 def _facts(run: ManifoldRun, snapshot: Snapshot, point: PointPlace) -> None:
     estimates, i = point.estimates(snapshot), point.index
-    lid, data_lid = float(estimates.lid[i]), float(estimates.true_lid[i])
+    lid, data_lid = float(estimates.lid[i]), float(estimates.data_lid[i])
     verdict = explain(VERDICTS[int(estimates.verdict[i])], lid, data_lid, run.typical_lid)
     st.badge(
         verdict_words(verdict.label),

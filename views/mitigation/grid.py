@@ -21,7 +21,7 @@ from mmh_core.studies.mitigation.outcome import (
 )
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import treatment_rows
-from mmh_core.studies.mitigation.verdict import harm, verdicts
+from mmh_core.studies.mitigation.verdict import harm, treatment_results
 from views.images import image_html
 from views.mitigation import phrases, state
 from views.mitigation import session as mitigation_session
@@ -213,7 +213,7 @@ def _harm(run: MitigationRun) -> None:
     """Show in words which mitigations harm reference prompts, and how."""
     harmed = [
         "- " + layout.plain(f"{phrases.named(verdict.treatment)}: {harm(verdict.references)}")
-        for verdict in verdicts(run)
+        for verdict in treatment_results(run)
         if verdict.references.effect == "harmed"
     ]
     if harmed:

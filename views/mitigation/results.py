@@ -15,10 +15,10 @@ from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from mmh_core.studies.mitigation.table import TreatmentRow
 from mmh_core.studies.mitigation.verdict import (
-    TreatmentVerdict,
+    TreatmentResult,
     best,
     nothing_to_solve,
-    verdicts,
+    treatment_results,
 )
 from views.images import image_html
 from views.mitigation import grid, pairs, phrases, robustness, state, table, tokens, training
@@ -39,7 +39,7 @@ _STYLE = """<style>
 def result(run: MitigationRun, settings: MitigationSettings, *, precomputed: bool) -> None:
     """Show a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
-    results = verdicts(run)
+    results = treatment_results(run)
     drawn = conclusion(results) if results else None
     if drawn is not None:
         layout.finding(drawn.finding)
@@ -98,7 +98,7 @@ def _unfinished(run: MitigationRun) -> None:
     image_html.show(f'<div class="im-grid">{figures}</div>')
 
 
-def _figures(results: tuple[TreatmentVerdict, ...]) -> None:
+def _figures(results: tuple[TreatmentResult, ...]) -> None:
     """Show five numbers of the best mitigation, or say why none passes."""
     base, chosen = results[0].row, best(results)
     st.html(_STYLE)
@@ -115,7 +115,7 @@ def _figures(results: tuple[TreatmentVerdict, ...]) -> None:
         _none_passes(results)
 
 
-def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
+def _best_figures(base: TreatmentRow, chosen: TreatmentResult) -> None:
     row, effect = chosen.row, chosen.references.effect
     mean = f"mean of {words.plural(row.images, 'seed')}"
     layout.metric(
@@ -156,7 +156,7 @@ _REFERENCES = {
 }
 
 
-def _none_passes(results: tuple[TreatmentVerdict, ...]) -> None:
+def _none_passes(results: tuple[TreatmentResult, ...]) -> None:
     """Show that none passes, and of each mitigation why."""
     if nothing_to_solve(results):
         st.info(
@@ -174,7 +174,7 @@ def _none_passes(results: tuple[TreatmentVerdict, ...]) -> None:
 
 
 def _sections(
-    run: MitigationRun, results: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+    run: MitigationRun, results: tuple[TreatmentResult, ...], settings: MitigationSettings
 ) -> None:
     """Show the section that is open; the others cost nothing."""
     for name, tab in open_tabs(TABS, key):
@@ -196,7 +196,7 @@ def _sections(
 
 
 def chosen_cell(
-    run: MitigationRun, results: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+    run: MitigationRun, results: tuple[TreatmentResult, ...], settings: MitigationSettings
 ) -> Cell:
     """Return the cell to show in detail: the chosen one, else the best, else the best so far.
 
@@ -219,7 +219,7 @@ def chosen_cell(
 
 
 def _compare(
-    run: MitigationRun, results: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+    run: MitigationRun, results: tuple[TreatmentResult, ...], settings: MitigationSettings
 ) -> None:
     cell = chosen_cell(run, results, settings)
     treatments = [other_cell.treatment for other_cell in grid.cells_of(run, 0)]
@@ -249,7 +249,7 @@ def _take_pick() -> None:
 
 
 def _grid(
-    run: MitigationRun, results: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+    run: MitigationRun, results: tuple[TreatmentResult, ...], settings: MitigationSettings
 ) -> None:
     cell = chosen_cell(run, results, settings)
     grid.section(run, cell.treatment)

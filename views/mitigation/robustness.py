@@ -10,7 +10,7 @@ from mmh_core.mitigations.retrigger import STEPS
 from mmh_core.studies.mitigation.robustness import SEEDS
 from mmh_core.studies.mitigation.robustness_rows import ROBUST
 from mmh_core.studies.mitigation.run import MitigationRun
-from mmh_core.studies.mitigation.verdict import TreatmentVerdict, nothing_to_solve
+from mmh_core.studies.mitigation.verdict import TreatmentResult, nothing_to_solve
 from views import session
 from views.mitigation import session as mitigation_session
 from views.mitigation import state
@@ -18,7 +18,7 @@ from views.widgets import layout
 from views.widgets.words import duration_words, percent, plural
 
 
-def section(run: MitigationRun, results: Sequence[TreatmentVerdict]) -> None:
+def section(run: MitigationRun, results: Sequence[TreatmentResult]) -> None:
     """Show how robustness was tried, or a button that tries it, with what that costs."""
     layout.heading(
         "Do the copies come back?",

@@ -20,7 +20,7 @@ from mmh_core.studies.mitigation.robustness_rows import (
 )
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import Compared, TreatmentRow, treatment_rows
-from mmh_core.studies.mitigation.verdict import ReferenceRow, TreatmentVerdict
+from mmh_core.studies.mitigation.verdict import ReferenceRow, TreatmentResult
 from views.images import image_html
 from views.mitigation import phrases, state
 from views.style import GROUND, HARM
@@ -80,7 +80,7 @@ def _take_mark() -> None:
             return
 
 
-def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> None:
+def section(results: Sequence[TreatmentResult], chosen: Treatment | None) -> None:
     """Show the table of differences to none."""
     layout.heading(
         "Results, as differences to no mitigation",
@@ -112,7 +112,7 @@ def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> No
     )
 
 
-def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
+def _row(verdict: TreatmentResult, chosen: bool) -> str:
     row = verdict.row
     name = f"{escape(row.label)}<small>{escape(phrases.strength(row.treatment))}</small>"
     if row.refused and not row.images:
@@ -141,7 +141,7 @@ def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
     return f"<tr{' class=chosen' if chosen else ''}>{columns}</tr>"
 
 
-def _verdict(verdict: TreatmentVerdict) -> str:
+def _verdict(verdict: TreatmentResult) -> str:
     """Return whether a mitigation passes, and by which criteria it fails."""
     if verdict.passes:
         below = "" if verdict.judgement.passes_all else verdict.judgement.sentence

@@ -97,7 +97,7 @@ def embedded_model(data: Path) -> str:
     """Return how the figures of the shipped model were counted, and how it was built."""
     figures = read(data / "pocket-check.json")["figures"]
     training = read(ASSETS / "model_card.json")["training"]
-    chosen = calibration_beside(ASSETS).lid_scale
+    chosen = calibration_beside(ASSETS).lid_noise_scale
     holds(chosen is not None, "calibration chose a noise scale")
     scale = math.exp(chosen.log_delta) if chosen is not None else math.nan
     short = [

@@ -40,7 +40,7 @@ _SPLITS: tuple[Split, ...] = ("calibration", "test")
 
 
 def embed_second(
-    shop: Workshop, out: Path, placed: LayoutSteps = umap_layout_steps
+    shop: Workshop, out: Path, layout: LayoutSteps = umap_layout_steps
 ) -> Iterator[Progress[None]]:
     """Write the networks of a finished build into `out`, with the world beside them.
 
@@ -71,7 +71,7 @@ def embed_second(
     numbers = WorldNumbers(
         shop.tables.seed, shop.tables.sizes, len(world.images), len(world.held_out)
     )
-    steps = furnish(out, world, about, caption_table(shop), numbers, placed)
+    steps = furnish(out, world, about, caption_table(shop), numbers, layout)
     for progress in steps:
         yield Progress(0.2 + 0.8 * progress.fraction, progress.message, None)
 
@@ -171,7 +171,7 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
                 split,
                 group=_dose(row),
                 cause=DATA if row["repeated"] == "yes" else "",
-                copies=_copies(row),
+                multiplicity=_copies(row),
                 near=_near(row),
                 aside=_BETWEEN if row["repeated"] == "between" else "",
             )
@@ -185,7 +185,7 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
                     True,
                     PARAPHRASE,
                     split,
-                    copies=_copies(row),
+                    multiplicity=_copies(row),
                     near=_near(row),
                 )
                 for row in others.to_dict("records")

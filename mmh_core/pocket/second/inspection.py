@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from mmh_core.pocket.calibration import LidScale
+from mmh_core.pocket.calibration import LidNoiseScale
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.dimensions import (
     caption_lids,
@@ -300,7 +300,7 @@ class Inspection:
         return thresholds_from(self.negatives.table())
 
     @cached_property
-    def scale(self) -> LidScale:
+    def scale(self) -> LidNoiseScale:
         """Return the chosen scale of LID, once `scale_lids` is complete."""
         return scale_of(self.shop.tables, self.scale_images.table(), self.scale_lids.table())
 

@@ -50,27 +50,27 @@ def _parts(item: str) -> tuple[float, int]:
 
 
 def latent_map(
-    scene: Scene, free: tuple[str, ...], encoded: Callable[[np.ndarray], Array]
+    scene: Scene, free: tuple[str, ...], encode_images: Callable[[np.ndarray], Array]
 ) -> Renderer:
     """Return the map from free parameters (N, F) to latents (N, D); the style is the scene's."""
     places = [parameters(scene.painter).index(name) for name in free]
 
-    def mapped(theta: Array) -> Array:
+    def latents_of(theta: Array) -> Array:
         values = np.repeat(np.asarray(scene.values)[None], len(theta), axis=0)
         values[:, places] = theta
-        return encoded(quantized(render(scene.painter, dict(scene.style), values)))
+        return encode_images(quantized(render(scene.painter, dict(scene.style), values)))
 
-    return mapped
+    return latents_of
 
 
 def encoder(vae: Any) -> Callable[[np.ndarray], Array]:
     """Return the encoder of an autoencoder, from bytes to latents (N, D) of unit spread."""
 
-    def encoded(images: np.ndarray) -> Array:
+    def encode_images(images: np.ndarray) -> Array:
         latents: Array = encode(vae, as_tensor(images)).flatten(1).double().numpy()
         return latents
 
-    return encoded
+    return encode_images
 
 
 def bayes_records(tables: Tables, vae: Any, item: str, draws: int = DRAWS) -> list[Record]:
@@ -83,19 +83,19 @@ def bayes_records(tables: Tables, vae: Any, item: str, draws: int = DRAWS) -> li
     delta, number = _parts(item)
     image = _image(tables, number)
     free = family_of(image.caption, tables.seed).free
-    mapped = latent_map(image.scene, free, encoder(vae))
+    latents_of = latent_map(image.scene, free, encoder(vae))
     names = parameters(image.scene.painter)
     theta = np.array([image.scene.values[names.index(name)] for name in free])
-    clean = mapped(theta[None])[0]
+    clean = latents_of(theta[None])[0]
     noise = _noise(tables, number, delta, clean.shape)
     rng = np.random.default_rng([tables.seed, 20, number, round(1_000 * delta)])
-    figures = bayes_figures(mapped, theta, clean + delta * noise[0], delta, rng, draws)
+    figures = bayes_figures(latents_of, theta, clean + delta * noise[0], delta, rng, draws)
     truth = {"delta": delta, "image": number, "lid_star": lid_star(image.scene, free)}
     return [truth | figures]
 
 
 def bayes_figures(
-    mapped: Renderer,
+    latents_of: Renderer,
     theta: Array,
     noisy: Array,
     delta: float,
@@ -106,8 +106,8 @@ def bayes_figures(
 
     `theta` (P,) are the true parameters, `noisy` (D,) the image they make, with its noise.
     """
-    sampled = posterior(mapped, noisy, delta, theta, rng, draws=draws)
-    slopes = slopes_of(mapped, theta) if len(theta) else np.zeros((0, len(noisy)))
+    sampled = posterior(latents_of, noisy, delta, theta, rng, draws=draws)
+    slopes = slopes_of(latents_of, theta) if len(theta) else np.zeros((0, len(noisy)))
     return {
         "wider": wider_than(slopes, delta),
         "bayes": sampled.trace,

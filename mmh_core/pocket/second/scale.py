@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.pocket.batches import as_tensor, as_unit
-from mmh_core.pocket.calibration import DELTAS, LidScale
+from mmh_core.pocket.calibration import DELTAS, LidNoiseScale
 from mmh_core.pocket.second.dimensions import cells_of, lid_captions
 from mmh_core.pocket.second.finish import draw_all
 from mmh_core.pocket.second.images import family, held_out_scene
@@ -141,7 +141,7 @@ def lid_records(
     ]
 
 
-def scale_of(tables: Tables, images: pd.DataFrame, lids: pd.DataFrame) -> LidScale:
+def scale_of(tables: Tables, images: pd.DataFrame, lids: pd.DataFrame) -> LidNoiseScale:
     """Return the noise scale of the largest sum of two figures, from what is kept.
 
     The area under the ROC curve of conditional LID, generated copies of duplicated captions
@@ -162,7 +162,7 @@ def scale_of(tables: Tables, images: pd.DataFrame, lids: pd.DataFrame) -> LidSca
         auc.append(float(area_under_curve(-copies, -others)) if both else 0.5)
         normal.append(tuple(others.tolist()))
     best = int(np.argmax(np.add(auc, rank)))
-    return LidScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best])
+    return LidNoiseScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best])
 
 
 def _held_out(tables: Tables, captions: Sequence[int]) -> Tensor:

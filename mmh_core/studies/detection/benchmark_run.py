@@ -76,17 +76,17 @@ class CauseResults:
     """The predicted causes of Q memorized test captions whose images were copies.
 
     `prompts` are their positions in the run's prompts; `predicted` and `true` are labels of
-    `memorization.cause`, the true one of `CAUSES`; `data_lid` and `model_lid` (Q,) are what
-    decides, with `multiplicity` (Q,), how often the copied image stands in the training set, near
-    duplicates included (None in older files). `confidence` (Q,) is calibrated, NaN where it is not
-    (None in older files). `accuracy` is balanced, with its 95 % interval. `threshold` is that of
-    files of an earlier rule, else NaN.
+    `memorization.cause`, the true one of `CAUSES`; `data_lid_estimate` and `model_lid`
+    (Q,) are what decides, with `multiplicity` (Q,), how often the copied image occurs in the
+    training set, near duplicates included (None in older files). `confidence` (Q,) is calibrated,
+    NaN where it is not (None in older files). `accuracy` is balanced, with its 95 % interval.
+    `threshold` is that of files of an earlier rule, else NaN.
     """
 
     prompts: tuple[int, ...]
     predicted: tuple[str, ...]
     true: tuple[str, ...]
-    data_lid: Tensor
+    data_lid_estimate: Tensor
     model_lid: Tensor
     threshold: float
     accuracy: float

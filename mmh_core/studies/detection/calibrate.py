@@ -81,7 +81,7 @@ def calibrate_detectors(
         times = PUBLISHED_TIMES if published else early_times(model, labelled, seeds[:2])
     scale = training_set.log_delta if log_delta is None and training_set is not None else log_delta
     if scale is None:
-        scale = lid_scale(
+        scale = lid_noise_scale(
             model, [row.prompt for row in calibrating if not row.memorized], seeds[0]
         )
     embedder = embedder_of(training_set)
@@ -168,7 +168,7 @@ def _calibrated(
     return replace(alone, combined=fit_combined(scores, ~normal))
 
 
-def lid_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
+def lid_noise_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
     """Return the log delta at which a model without a calibrated scale is read.
 
     The median over a few reference prompts of the middle of their LID curves' plateaus, or of

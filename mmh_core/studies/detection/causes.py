@@ -73,7 +73,7 @@ def cause_row(
         prompts=tuple(place for place, _ in cases),
         predicted=tuple(cause.label for cause in causes),
         true=tuple(truths),
-        data_lid=torch.tensor([case.data.lid.value for _, case in cases]),
+        data_lid_estimate=torch.tensor([case.data.lid.value for _, case in cases]),
         model_lid=torch.tensor([case.model.lid.value for _, case in cases]),
         threshold=math.nan,
         accuracy=accuracy.value,

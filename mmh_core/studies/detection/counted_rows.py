@@ -59,7 +59,7 @@ def separated_row(
     named: tuple[str, str, str],
     cost: tuple[float, float],
     scores: Tensor,
-    normal: Tensor,
+    reference_scores: Tensor,
     prompts: tuple[LabelledPrompt, ...],
 ) -> DetectorRow:
     """Separate memorized from reference prompts; paraphrases are counted apart.
@@ -82,7 +82,7 @@ def separated_row(
         *named,
         *cost,
         scores=scores,
-        reference_scores=normal,
+        reference_scores=reference_scores,
         all=separation(scores[plain], memorized[plain]),
         kinds=tuple(parts),
     )

@@ -1,4 +1,4 @@
-"""Dose and response: what grows or falls with the number of copies of an image in the data."""
+"""Dose and response: what grows or falls with how often an image occurs in the training set."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ EXACT, PARAPHRASES = "exact copies", "paraphrases"
 
 @dataclass(frozen=True)
 class DoseLevel:
-    """The mean response at one dose, over `prompts` prompts, with its 95 % interval.
+    """The mean response at the dose `multiplicity` over `prompts` prompts, with a 95 % interval.
 
     A prompt is a cluster: its images are averaged first, and the interval is over prompts.
     """
 
-    copies: int
+    multiplicity: int
     prompts: int
     response: Interval
 
@@ -64,7 +64,7 @@ def dose_curves(
 
 def _series(prompt: LabelledPrompt) -> str:
     """Return to which curve a prompt belongs, "" for one whose dose is unknown."""
-    if prompt.copies is None:
+    if prompt.multiplicity is None:
         return ""
     if prompt.paraphrased:
         return PARAPHRASES if not prompt.near else ""
@@ -74,13 +74,13 @@ def _series(prompt: LabelledPrompt) -> str:
 def _levels(
     measure: str, prompts: Sequence[LabelledPrompt], values: Tensor, places: Sequence[int]
 ) -> list[DoseLevel]:
-    doses = torch.tensor([prompts[i].copies or 0 for i in places])
+    doses = torch.tensor([prompts[i].multiplicity or 0 for i in places])
     of_series = values[list(places)].double()
     levels = []
-    for copies in sorted(set(doses.tolist())):
-        measured = of_series[(doses == copies) & of_series.isfinite()]
+    for multiplicity in sorted(set(doses.tolist())):
+        measured = of_series[(doses == multiplicity) & of_series.isfinite()]
         if len(measured):
-            levels.append(DoseLevel(copies, len(measured), _mean(measure, measured)))
+            levels.append(DoseLevel(multiplicity, len(measured), _mean(measure, measured)))
     return levels
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmh_core.counting import plural
 from mmh_core.installation import PROGRAM
-from mmh_core.statistics.areas import STRICT
+from mmh_core.statistics.areas import ONE_PERCENT
 from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.doses import EXACT, EXTRACTION, LID, DoseCurve
@@ -89,7 +89,7 @@ def _compared(area: Interval, text: Interval) -> str:
 
 
 def _thresholds(run: BenchmarkRun, best: DetectorRow) -> str:
-    (rates,) = realized(run, best, (STRICT,))
+    (rates,) = realized(run, best, (ONE_PERCENT,))
     return (
         f"At a threshold set beforehand on {plural(rates.reference, 'reference prompt')} of the "
         f"calibration half, to flag at most {_percent(rates.target_fpr)}, it flags "
@@ -149,9 +149,9 @@ def _doses(run: BenchmarkRun) -> str:
     first, last = curve.levels[0], curve.levels[-1]
     sentence = (
         f"The extraction rate, the share of images that are copies, is "
-        f"{_share(first.response)} at {_occurrences(first.copies)} of the image in the "
+        f"{_share(first.response)} at {_occurrences(first.multiplicity)} of the image in the "
         f"training set ({plural(first.prompts, 'caption')}) and {_share(last.response)} at "
-        f"{last.copies:,} ({plural(last.prompts, 'caption')})"
+        f"{last.multiplicity:,} ({plural(last.prompts, 'caption')})"
     )
     return sentence + _middle(curve) + _lids(curves.get(LID))
 
@@ -162,7 +162,7 @@ def _middle(curve: DoseCurve) -> str:
     if above[0] or not above[-1]:
         return ""
     level = curve.levels[above.index(True)]
-    return f", first reaching {_percent(_HALF)} at {_occurrences(level.copies)}"
+    return f", first reaching {_percent(_HALF)} at {_occurrences(level.multiplicity)}"
 
 
 def _lids(curve: DoseCurve | None) -> str:

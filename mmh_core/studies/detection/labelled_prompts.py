@@ -128,7 +128,9 @@ def split_labelled(
         memorized, kind, group = label
         split = _SPLITS[counts[label] % 2]
         dose = doses[prompt]
-        labelled.append(LabelledPrompt(prompt, memorized, kind, split, group=group, copies=dose))
+        labelled.append(
+            LabelledPrompt(prompt, memorized, kind, split, group=group, multiplicity=dose)
+        )
     return tuple(labelled)
 
 
@@ -158,7 +160,7 @@ def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[La
     fewer reference prompts than `fewest`, which say nothing of rare scores.
     """
     rows = tuple(
-        LabelledPrompt(prompt, memorized, kind, "calibration", group=group, copies=copies)
+        LabelledPrompt(prompt, memorized, kind, "calibration", group=group, multiplicity=copies)
         for prompt, memorized, kind, group, copies in _rows(path, column, blank="reference")
     )
     references = sum(not row.memorized for row in rows)

@@ -13,7 +13,7 @@ from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.formats.plain_records import plain_record
 from mmh_core.formats.untrusted import parse_json
 from mmh_core.records import MMHError
-from mmh_core.statistics.areas import STRICT
+from mmh_core.statistics.areas import ONE_PERCENT
 from mmh_core.statistics.intervals import mean_rate_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.studies.detection.figures import image_label_figures, realized
@@ -85,7 +85,7 @@ def over_networks(networks: Sequence[NetworkRun]) -> BenchmarkRun:
     rows, missing = [], []
     for name in dict.fromkeys(row.name for each in networks for row in each.run.rows):
         lacking = [
-            each.file for each, own in zip(networks, figures, strict=True) if name not in own
+            each.file for each, by_row in zip(networks, figures, strict=True) if name not in by_row
         ]
         if lacking:
             missing.append(
@@ -93,7 +93,7 @@ def over_networks(networks: Sequence[NetworkRun]) -> BenchmarkRun:
                 f"{', '.join(lacking)} has no row of it."
             )
         else:
-            rows.append(_row(name, labels[name], [own[name] for own in figures]))
+            rows.append(_row(name, labels[name], [by_row[name] for by_row in figures]))
     first = networks[0].run
     over = Networks(
         tuple(each.file for each in networks),
@@ -132,7 +132,7 @@ def _setting(run: BenchmarkRun) -> tuple[object, ...]:
 
 def _figures(run: BenchmarkRun, row: DetectorRow) -> dict[str, float]:
     """Return the figures of a row of which the mean is taken, NaN where one is unknown."""
-    (rates,) = realized(run, row, (STRICT,))
+    (rates,) = realized(run, row, (ONE_PERCENT,))
     within = image_label_figures(run, row, memorized_only=True)
     return {
         "auc": row.all.auc,
@@ -143,7 +143,7 @@ def _figures(run: BenchmarkRun, row: DetectorRow) -> dict[str, float]:
 
 
 def _row(name: str, label: str, figures: Sequence[Mapping[str, float]]) -> NetworkRow:
-    values = {key: torch.tensor([own[key] for own in figures]).double() for key in figures[0]}
+    values = {key: torch.tensor([row[key] for row in figures]).double() for key in figures[0]}
     auc = values["auc"]
     return NetworkRow(
         name,

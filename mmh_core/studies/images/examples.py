@@ -21,8 +21,8 @@ _STEPS, _GUIDANCE, _SIDE = 50, 7.5, 512
 class PromptExample:
     """A caption of the shipped world; `trained` is False for a paraphrase of one.
 
-    `memorized` is whether the world was built for copies of its image, `copies` how often that is
-    in the training set, 0 where the table says not.
+    `memorized` is whether the world was built for copies of its image, `multiplicity` how often
+    that is in the training set, 0 where the table says not.
     """
 
     caption: str
@@ -30,7 +30,7 @@ class PromptExample:
     subject: str
     trained: bool
     memorized: bool = False
-    copies: int = 0
+    multiplicity: int = 0
 
 
 def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
@@ -98,7 +98,7 @@ def comparison_prompts(examples: Sequence[PromptExample], references: int = 2) -
     if not memorized:
         return ()
     kind = memorized[0].kind
-    chosen = max((p for p in memorized if p.kind == kind), key=lambda prompt: prompt.copies)
+    chosen = max((p for p in memorized if p.kind == kind), key=lambda prompt: prompt.multiplicity)
     others: dict[str, str] = {}
     for prompt in trained:
         if not prompt.memorized:

@@ -71,7 +71,7 @@ def _memorized(run: ManifoldRun, snapshot: Snapshot) -> str:
     points = reproduced_points(run, snapshot)
     verb = f"reproduces {plural(points, 'training point')}"
     count = f"{int(chosen.sum()):,} of {len(chosen):,} samples"
-    data = float(samples.true_lid[chosen].nanmedian())
+    data = float(samples.data_lid[chosen].nanmedian())
     beside = run.typical_lid if math.isnan(data) else data
     lids = f"LID {_lid(float(samples.lid[chosen].nanmedian()))}, where the data has {_lid(beside)}"
     if beside < run.typical_lid - float(margin(torch.tensor(run.typical_lid))):

@@ -93,7 +93,7 @@ def estimate_points(
     codes = verdicts(chosen.lid, data, typical_lid=context.typical_lid, fits=band is not None)
     return PointEstimates(
         points=points,
-        true_lid=data,
+        data_lid=data,
         curve=curve.lid,
         curve_error=_error_or_none(curve.standard_error),
         lid=chosen.lid,

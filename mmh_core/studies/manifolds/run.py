@@ -47,14 +47,15 @@ class ManifoldConfig:
 class PointEstimates:
     """The estimates at n points.
 
-    `points` (n, *shape); `true_lid` (n,), NaN where unknown; `curve` (n, K) over the run's
+    `points` (n, *shape); `data_lid` (n,) is the LID of the data, closed-form or
+    estimated from held-out points, NaN where unknown; `curve` (n, K) over the run's
     `log_delta` and `curve_error` its standard error, (n, 0) for a deterministic estimator; `lid`,
     `log_delta`, `width` (n,) and `status` (n,) int8 of the chosen plateau; `verdict` (n,) int8, an
     index into `memorization.VERDICTS`.
     """
 
     points: Tensor
-    true_lid: Tensor
+    data_lid: Tensor
     curve: Tensor
     curve_error: Tensor
     lid: Tensor
@@ -69,7 +70,7 @@ class PointEstimates:
 
         flat = self.points.flatten(1)[:, :3].numpy(force=True)
         table = pd.DataFrame(flat, columns=[f"x{i}" for i in range(flat.shape[1])])
-        table["true_lid"] = self.true_lid.numpy(force=True)
+        table["true_lid"] = self.data_lid.numpy(force=True)
         table["lid"] = self.lid.numpy(force=True)
         table["log_delta"] = self.log_delta.numpy(force=True)
         table["plateau"] = [STATUSES[i] for i in self.status.tolist()]

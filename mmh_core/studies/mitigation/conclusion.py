@@ -10,10 +10,10 @@ from mmh_core.mitigations.catalogue import mitigation_words
 from mmh_core.records import Conclusion
 from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.run import Treatment
-from mmh_core.studies.mitigation.verdict import TreatmentVerdict, best, nothing_to_solve
+from mmh_core.studies.mitigation.verdict import TreatmentResult, best, nothing_to_solve
 
 
-def conclusion(judged: Sequence[TreatmentVerdict]) -> Conclusion:
+def conclusion(judged: Sequence[TreatmentResult]) -> Conclusion:
     """Return which mitigation to take, of the verdicts of a comparison (`verdicts`).
 
     Errors: ValueError for no verdict.
@@ -46,7 +46,7 @@ def conclusion(judged: Sequence[TreatmentVerdict]) -> Conclusion:
     )
 
 
-def _nearest(tried: Sequence[TreatmentVerdict]) -> str:
+def _nearest(tried: Sequence[TreatmentResult]) -> str:
     """Return the mitigation with most good images, "" where none has any."""
     shares = [(verdict.row.share(*GOOD), verdict) for verdict in tried if verdict.row.outcomes]
     share, most = max(shares, key=lambda pair: pair[0], default=(0.0, None))
@@ -56,7 +56,7 @@ def _nearest(tried: Sequence[TreatmentVerdict]) -> str:
     return f"; {_name(most.treatment)} comes nearest, with {good} of {most.row.images} solved"
 
 
-def _changes(base: TreatmentVerdict, chosen: TreatmentVerdict) -> str:
+def _changes(base: TreatmentResult, chosen: TreatmentResult) -> str:
     """Return how LID, alignment and reference prompts change."""
     parts = []
     lids = [shown_lid(of.row.lid.mean.value) + 0.0 for of in (base, chosen)]
@@ -69,7 +69,7 @@ def _changes(base: TreatmentVerdict, chosen: TreatmentVerdict) -> str:
     return f": {', '.join(parts)}"
 
 
-def _next(chosen: TreatmentVerdict) -> str:
+def _next(chosen: TreatmentResult) -> str:
     name = _name(chosen.treatment)
     if chosen.references.effect == "not checked":
         return f"Before you use {name}, check its side effects on reference prompts, at left."

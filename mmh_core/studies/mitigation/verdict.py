@@ -46,7 +46,7 @@ class ReferenceRow:
 
 
 @dataclass(frozen=True)
-class TreatmentVerdict:
+class TreatmentResult:
     """Whether a mitigation passes: every image is good and no criterion is failed.
 
     `judgement` says which criteria are passed, failed, and unknown, the reference prompts and the
@@ -73,8 +73,8 @@ _UNKNOWN = Interval(_NAN, _NAN, _NAN)
 _UNCHECKED = ReferenceRow("not checked", _UNKNOWN, 0, 0, False, _UNKNOWN)
 
 
-def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
-    """Return the verdict of every mitigation of the prompt in question, in the order generated.
+def treatment_results(run: MitigationRun) -> tuple[TreatmentResult, ...]:
+    """Return the result of every mitigation of the prompt in question, in the order generated.
 
     `none` has one too and never passes. Reference prompts count where they were generated.
     """
@@ -86,16 +86,16 @@ def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
     )
 
 
-def best(judged: Sequence[TreatmentVerdict]) -> TreatmentVerdict | None:
+def best(judged: Sequence[TreatmentResult]) -> TreatmentResult | None:
     """Return of those that pass the one with the best alignment, among equals the cheapest."""
 
-    def rank(verdict: TreatmentVerdict) -> tuple[float, float]:
+    def rank(verdict: TreatmentResult) -> tuple[float, float]:
         return -verdict.row.alignment.mean.value, verdict.row.nfe
 
     return min((verdict for verdict in judged if verdict.passes), key=rank, default=None)
 
 
-def nothing_to_solve(judged: Sequence[TreatmentVerdict]) -> bool:
+def nothing_to_solve(judged: Sequence[TreatmentResult]) -> bool:
     """Return whether no image is a copy without mitigation, so that nothing can be solved."""
     return bool(judged) and all(outcome.kind == "no copy" for outcome in judged[0].row.outcomes)
 
@@ -139,7 +139,7 @@ def _verdict(
     base: TreatmentRow,
     references: ReferenceRow,
     robust: RobustnessRow | None,
-) -> TreatmentVerdict:
+) -> TreatmentResult:
     # A mitigation that cannot be applied leaves the copies, as in the benchmark.
     criteria = judgement(
         [outcome.kind for outcome in row.outcomes] if row.images else ["copy"] * base.images,
@@ -149,7 +149,7 @@ def _verdict(
     )
     if row.treatment.mitigation == "none":
         why: tuple[str, ...] = ("nothing was done",)
-        return TreatmentVerdict(row.treatment, row, references, False, why, criteria, robust)
+        return TreatmentResult(row.treatment, row, references, False, why, criteria, robust)
     reasons = reasons_of(row.outcomes)
     if not row.images:
         reasons = (row.refused or "nothing was generated",)
@@ -160,7 +160,7 @@ def _verdict(
     if robust is not None and robust.robust is False:
         reasons = (*reasons, f"copies come back: {'; '.join(returning(robust))}")
     passes = criteria.solves and not reasons
-    return TreatmentVerdict(row.treatment, row, references, passes, reasons, criteria, robust)
+    return TreatmentResult(row.treatment, row, references, passes, reasons, criteria, robust)
 
 
 def harm(references: ReferenceRow) -> str:

@@ -85,7 +85,7 @@ def test_the_product_opens_the_folder_and_searches_its_training_set(
     assert training_set.training is not None
     assert training_set.thresholds == subject.calibration.copy_thresholds
     assert subject.calibration.copy_thresholds == inspection.thresholds
-    assert subject.calibration.lid_scale is not None
+    assert subject.calibration.lid_noise_scale is not None
     assert subject.calibration.sha256 == subject.model.sha256
     assert (subject.model.guidance, subject.model.steps) == (GUIDANCE, STEPS)
     # The index has the rows of the training table, near-duplicates and copies counted.
@@ -166,7 +166,7 @@ def test_labels_describe_the_data_and_halves_share_no_prompt(furnished: Path) ->
         assert not row.aside or row.split == "test"
         doses = {"exact": dose.copies, "near": dose.copies, "unique": 1}
         if dose.group == "trained":
-            assert row.copies == doses.get(dose.role)
+            assert row.multiplicity == doses.get(dose.role)
             assert row.near == (dose["transform"] if dose.role == "near" else "")
     by_kind = pd.DataFrame([vars(row) for row in labelled]).groupby("kind").memorized.mean()
     assert set(by_kind[by_kind == 1].index) >= {"near-duplicate", "template", "paraphrase"}

@@ -64,16 +64,16 @@ def dosed() -> BenchmarkRun:
 def test_the_response_at_a_dose_is_the_mean_over_its_prompts() -> None:
     curves = {(curve.measure, curve.series): curve.levels for curve in dosed().doses}
     exact = curves[EXTRACTION, EXACT]
-    assert [level.copies for level in exact] == [0, 1, 8]
+    assert [level.multiplicity for level in exact] == [0, 1, 8]
     # One of the two prompts with 8 copies was not searched.
     assert [level.prompts for level in exact] == [1, 2, 1]
     assert [level.response.value for level in exact] == [0.0, 0.5, 1.0]
     assert exact[1].response == mean_share_interval(torch.tensor([0.25, 0.75]))
     assert [level.response.value for level in curves[LID, EXACT]] == [9.0, 7.0, 1.5]
     assert [level.response.value for level in curves[GUIDANCE, EXACT]] == [90.0, 70.0, 15.0]
-    assert [level.copies for level in curves[EXTRACTION, "near-duplicates by crop"]] == [16]
+    assert [level.multiplicity for level in curves[EXTRACTION, "near-duplicates by crop"]] == [16]
     # Paraphrases of near-duplicates are of no dose of exact copies.
-    assert [level.copies for level in curves[EXTRACTION, PARAPHRASES]] == [8]
+    assert [level.multiplicity for level in curves[EXTRACTION, PARAPHRASES]] == [8]
     # One value says nothing of its spread, but a share lies from 0 to 1.
     assert math.isnan(curves[LID, EXACT][0].response.low)
     assert 0.9 < exact[0].response.high < 1
@@ -81,7 +81,7 @@ def test_the_response_at_a_dose_is_the_mean_over_its_prompts() -> None:
 
 def test_the_interval_is_over_prompts_and_not_over_images() -> None:
     """Sixteen images of each prompt that are all alike are one case."""
-    prompts = [LabelledPrompt(f"{i}", True, "any", "test", copies=4) for i in range(8)]
+    prompts = [LabelledPrompt(f"{i}", True, "any", "test", multiplicity=4) for i in range(8)]
     shares = torch.tensor([0.0, 1.0] * 4)
     (curve,) = dose_curves(prompts, {EXTRACTION: shares})
     response = curve.levels[0].response
@@ -92,7 +92,7 @@ def test_the_interval_is_over_prompts_and_not_over_images() -> None:
 def test_what_was_not_measured_has_no_curve(values: torch.Tensor | None) -> None:
     run = dosed()
     if values is None:
-        run = replace(run, prompts=tuple(replace(one, copies=None) for one in run.prompts))
+        run = replace(run, prompts=tuple(replace(one, multiplicity=None) for one in run.prompts))
         assert run.doses == () and "not measured" in dose_table(run).markdown()
     else:
         run = replace(run, copied=values)
@@ -113,7 +113,9 @@ def test_the_table_has_a_row_for_each_dose() -> None:
 def test_a_prompt_that_neither_label_fits_counts_in_its_dose_alone() -> None:
     run = dosed()
     row = run.detectors[0]
-    aside = tuple(replace(one, aside="between") if one.copies == 1 else one for one in run.prompts)
+    aside = tuple(
+        replace(one, aside="between") if one.multiplicity == 1 else one for one in run.prompts
+    )
     kept = [i for i, one in enumerate(aside) if not one.aside]
     fewer = tuple(aside[i] for i in kept)
     named = ("a", "A", "-")
@@ -123,9 +125,9 @@ def test_a_prompt_that_neither_label_fits_counts_in_its_dose_alone() -> None:
     run = replace(run, prompts=aside, detectors=(with_aside,))
     rates = realized(run, with_aside, (0.05,))[0]
     assert (rates.tpr.among, rates.fpr.among) == (3, 2)
-    assert any(level.copies == 1 for curve in run.doses for level in curve.levels)
+    assert any(level.multiplicity == 1 for curve in run.doses for level in curve.levels)
     # Its group, where it has one, stands against all reference prompts.
-    grouped = tuple(replace(one, group=f"{one.copies}") for one in aside)
+    grouped = tuple(replace(one, group=f"{one.multiplicity}") for one in aside)
     groups = {each.group: each for each in group_figures(replace(run, prompts=grouped), row)}
     assert groups["1"].against == "all reference prompts" and groups["1"].memorized == 2
 
@@ -160,7 +162,7 @@ def test_a_table_tells_doses_in_a_column_of_their_own(tmp_path: Path) -> None:
     path.write_text(
         "prompt,label,copies\na,memorized,64\nb,normal,0\nc,memorized,\nd,normal,1.0\n"
     )
-    assert [one.copies for one in read_labelled(path)] == [64, 0, None, 1]
+    assert [one.multiplicity for one in read_labelled(path)] == [64, 0, None, 1]
     path.write_text("prompt,label,copies\na,memorized,many\nb,normal,0\n")
     with pytest.raises(MMHError, match=r"Row 1 of t\.csv has 'many' in the column copies: write"):
         read_labelled(path)

@@ -48,7 +48,7 @@ def doses(tmp_path: Path) -> Path:
 def test_kinds_and_doses_are_those_of_the_models_own_table(doses: Path) -> None:
     assert memorized_kinds(doses) == ("duplicate", "near-duplicate")
     examples = pocket_examples(doses)
-    assert {each.caption: each.copies for each in examples if each.memorized} == {
+    assert {each.caption: each.multiplicity for each in examples if each.memorized} == {
         "b": 16,
         "b again": 16,
         "c": 128,

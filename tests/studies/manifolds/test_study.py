@@ -188,7 +188,7 @@ def test_the_data_are_those_of_the_config(run: ManifoldRun) -> None:
     assert run.lid_estimator == "spectral_count"
     last = run.snapshots[-1]
     assert torch.equal(last.trained.points, run.train.points)
-    assert torch.equal(last.trained.true_lid, run.train.lid)
+    assert torch.equal(last.trained.data_lid, run.train.lid)
     assert last.generated.points.shape == (500, 2)
 
 
@@ -425,7 +425,7 @@ def test_a_majority_of_copies_is_the_fault_of_the_data() -> None:
             break
     last = each.partial.snapshots[-1]
     assert last.fits
-    copies = last.trained.true_lid == 0
+    copies = last.trained.data_lid == 0
     assert int(copies.sum()) == 201
     exact = last.trained.verdict[copies] == VERDICTS.index("DD-Mem, exact")
     assert bool(exact.all())

@@ -11,14 +11,14 @@ from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.store.archive import load_record
 from mmh_core.studies.mitigation.conclusion import conclusion
 from mmh_core.studies.mitigation.run import MitigationRun
-from mmh_core.studies.mitigation.verdict import best, verdicts
+from mmh_core.studies.mitigation.verdict import best, treatment_results
 from tests.mitigation_runs import comparison
 
 EXAMPLE = Path(__file__).parents[3] / "assets" / "mitigation" / "duplicate.safetensors"
 
 
 def test_the_best_is_named_with_what_changes_and_what_to_try_before_it_is_used() -> None:
-    judged = verdicts(load_record(EXAMPLE, MitigationRun))
+    judged = treatment_results(load_record(EXAMPLE, MitigationRun))
     chosen, found = best(judged), conclusion(judged)
     assert chosen is not None
     label = mitigation(chosen.treatment.mitigation).label
@@ -32,14 +32,14 @@ def test_the_best_is_named_with_what_changes_and_what_to_try_before_it_is_used()
 
 
 def test_where_none_passes_no_mitigation_is_advised() -> None:
-    judged = [replace(one, passes=False) for one in verdicts(comparison())]
+    judged = [replace(one, passes=False) for one in treatment_results(comparison())]
     found = conclusion(judged)
     assert "none of 4 mitigations passes" in found.finding
     assert found.recommendation.startswith("Do not rely on a mitigation here")
 
 
 def test_without_a_copy_there_is_nothing_to_solve() -> None:
-    judged = verdicts(comparison())
+    judged = treatment_results(comparison())
     base = judged[0].row
     free = tuple(replace(outcome, kind="no copy") for outcome in base.outcomes)
     found = conclusion([replace(judged[0], row=replace(base, outcomes=free)), *judged[1:]])

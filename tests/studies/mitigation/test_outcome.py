@@ -23,7 +23,12 @@ from mmh_core.studies.mitigation.outcome import (
 )
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import treatment_rows
-from mmh_core.studies.mitigation.verdict import best, nothing_to_solve, reasons_of, verdicts
+from mmh_core.studies.mitigation.verdict import (
+    best,
+    nothing_to_solve,
+    reasons_of,
+    treatment_results,
+)
 from tests.mitigation_runs import NONE, RAISE, REFUSAL, REWRITE, STATIC, WORDS, comparison
 
 NAN = math.nan
@@ -205,7 +210,7 @@ def changed(
 
 
 def test_the_best_is_the_only_one_that_passes_and_others_say_why_not() -> None:
-    found = {one.treatment: one for one in verdicts(comparison())}
+    found = {one.treatment: one for one in treatment_results(comparison())}
     chosen = best(tuple(found.values()))
     assert chosen is found[STATIC] and chosen.passes and not chosen.reasons
     assert [one.treatment for one in found.values() if one.passes] == [STATIC]
@@ -220,7 +225,7 @@ def test_a_mitigation_that_only_moves_off_the_threshold_is_never_the_best() -> N
     run = changed(
         comparison(), 0, STATIC, lid=torch.tensor([2.1, 4.2]), alignment=torch.tensor([0.9, 0.9])
     )
-    found = verdicts(run)
+    found = treatment_results(run)
     assert best(found) is None
     (static,) = [one for one in found if one.treatment == STATIC]
     assert static.reasons == (f"2 of 2: {NOT_SOLVED}",)
@@ -245,7 +250,7 @@ def test_what_harms_reference_prompts_does_not_pass(
     alignment: list[float], kinds: tuple[Any, ...], effect: str, said: str
 ) -> None:
     run = changed(comparison(), 1, STATIC, alignment=torch.tensor(alignment), kinds=kinds)
-    (static,) = [one for one in verdicts(run) if one.treatment == STATIC]
+    (static,) = [one for one in treatment_results(run) if one.treatment == STATIC]
     assert static.references.effect == effect and static.passes == (effect != "harmed")
     assert said in " ".join(static.reasons)
 
@@ -271,20 +276,20 @@ def test_alignment_is_lost_beyond_its_interval_or_by_more_than_a_tenth(
 
 
 def test_reference_prompts_that_were_not_generated_are_not_checked() -> None:
-    none = verdicts(comparison(normal=()))
+    none = treatment_results(comparison(normal=()))
     assert {one.references.effect for one in none} == {"not checked"}
     assert best(none) is not None
     # One image has no interval.
     run = comparison()
-    stopped = verdicts(replace(run, cells=run.cells[:7]))
+    stopped = treatment_results(replace(run, cells=run.cells[:7]))
     assert {one.references.effect for one in stopped} == {"not checked"}
 
 
 def test_a_prompt_that_is_not_copied_has_nothing_to_solve() -> None:
     run = changed(comparison(), 0, NONE, kinds=("none", "none"))
-    found = verdicts(run)
+    found = treatment_results(run)
     assert nothing_to_solve(found) and best(found) is None
-    assert not nothing_to_solve(verdicts(comparison())) and not nothing_to_solve(())
+    assert not nothing_to_solve(treatment_results(comparison())) and not nothing_to_solve(())
 
 
 def test_rows_hold_the_outcomes_of_all_their_images() -> None:

@@ -18,7 +18,7 @@ from mmh_core.studies.mitigation.outcome import effect_on_references
 from mmh_core.studies.mitigation.robustness import SEEDS, expected_nfe, robust_study
 from mmh_core.studies.mitigation.robustness_rows import rows_of_run
 from mmh_core.studies.mitigation.run import MitigationRun, Robustness
-from mmh_core.studies.mitigation.verdict import best, verdicts
+from mmh_core.studies.mitigation.verdict import best, treatment_results
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
@@ -62,7 +62,7 @@ def tried(attack: float, texts: float = 0.0, seeds: float = 0.0, target: int = 5
 def test_a_comparison_is_judged_by_what_comes_back_too(
     robustness: tuple[Robustness, ...], passes: bool, failed: tuple[str, ...], said: str
 ) -> None:
-    found = verdicts(replace(comparison(), robustness=robustness))
+    found = treatment_results(replace(comparison(), robustness=robustness))
     (static,) = [one for one in found if one.treatment == STATIC]
     assert static.passes is passes and static.judgement.failed == failed
     assert said in static.sentence
@@ -71,7 +71,7 @@ def test_a_comparison_is_judged_by_what_comes_back_too(
 
 
 def test_a_mitigation_that_is_refused_fails_as_in_the_benchmark() -> None:
-    (refused,) = [one for one in verdicts(comparison()) if not one.row.images]
+    (refused,) = [one for one in treatment_results(comparison()) if not one.row.images]
     assert refused.judgement.failed == ("no copy",) and not refused.passes
 
 
@@ -115,7 +115,9 @@ def test_the_copies_of_a_comparison_are_brought_back_with_a_control(
     save_record(path, latest)
     kept = load_record(path, MitigationRun)
     assert torch.equal(kept.robustness[0].by_seed.nan_to_num(2.0), hard.by_seed.nan_to_num(2.0))
-    assert [v.sentence for v in verdicts(kept)] == [v.sentence for v in verdicts(latest)]
+    assert [v.sentence for v in treatment_results(kept)] == [
+        v.sentence for v in treatment_results(latest)
+    ]
 
 
 def test_copies_are_searched_for_among_training_images(

@@ -40,7 +40,7 @@ from mmh_core.studies.mitigation.run import (
     fresh_seeds,
 )
 from mmh_core.studies.mitigation.study import checked, mitigation_study
-from mmh_core.studies.mitigation.verdict import verdicts
+from mmh_core.studies.mitigation.verdict import treatment_results
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
@@ -440,7 +440,7 @@ def test_a_mitigation_that_overfits_its_selection_seeds_fails_on_fresh_ones(
     none, chosen = found.cells
     # Its own search saw no copy, and the figures show the one that is there.
     assert chosen.label == "Overfitting" and chosen.kinds == none.kinds == ("exact", "none")
-    row = verdicts(found)[1]
+    row = treatment_results(found)[1]
     assert not row.passes and "1 of 2: copies" in row.reasons
 
 
