@@ -51,11 +51,11 @@ def run_summary(run: ImageRun) -> dict[str, Any]:
         "prompts": [
             {
                 "prompt": prompt,
-                "not_read": cut,
+                "not_read": not_read,
                 "windows_needed": windows or None,
                 "seed_similarity": number(similarity),
             }
-            for prompt, cut, windows, similarity in zip(
+            for prompt, not_read, windows, similarity in zip(
                 run.config.prompts,
                 run.cut,
                 run.needed or (0,) * len(run.cut),
@@ -90,7 +90,7 @@ def model_label(run: ImageRun) -> str:
 
 
 def paragraph(run: ImageRun) -> str:
-    """Return the results of a run in words for somebody who knows nothing of the method."""
+    """Return the results of a run in words for somebody who does not know the method."""
     total, counts = len(run.images), verdict_counts(run)
     if not total:
         return f"{model_label(run)} has generated no image in this run yet."
@@ -98,13 +98,15 @@ def paragraph(run: ImageRun) -> str:
     of = "" if requested == total else f" of the {requested} requested"
     prompts = plural(len(run.config.prompts), "prompt")
     sentences = [f"{model_label(run)} generated {plural(total, 'image')}{of} from {prompts}."]
-    unread = counts.get("not read yet", 0)
-    if unread:
-        sentences.append(f"{unread} of them {_is(unread)} not judged, since the run ended before.")
+    not_measured = counts.get("not read yet", 0)
+    if not_measured:
+        sentences.append(
+            f"{not_measured} of them {_is(not_measured)} not measured: the run ended before."
+        )
     if run.searched:
-        sentences += _searched(run, counts, total - unread)
+        sentences += _searched(run, counts, total - not_measured)
     else:
-        sentences += _unsearched(counts, total - unread)
+        sentences += _unsearched(counts, total - not_measured)
     return " ".join(sentences)
 
 
@@ -124,12 +126,12 @@ def padded(values: Iterable[float], count: int) -> list[float]:
     return first + [math.nan] * (count - len(first))
 
 
-def _searched(run: ImageRun, counts: dict[str, int], judged: int) -> list[str]:
+def _searched(run: ImageRun, counts: dict[str, int], measured: int) -> list[str]:
     exact, template = counts.get("exact copy", 0), counts.get("template copy", 0)
     suspicious = counts.get("suspicious, no copy found", 0)
     likely = counts.get("likely copy, compare by eye", 0)
     low = counts.get("memorized, cause not identifiable", 0)
-    unjudged = counts.get("cannot be judged", 0) + low
+    no_search_result = counts.get("cannot be judged", 0) + low
     copies, searched = exact + template, f"{run.searched:,} training images that were searched"
     parts = []
     if exact:
@@ -139,15 +141,15 @@ def _searched(run: ImageRun, counts: dict[str, int], judged: int) -> list[str]:
         parts.append(f"{template} {verb} the layout that several training images share")
     if copies:
         sentences = [
-            f"{copies} of {judged} {_is(copies)} {agreeing(copies, 'a copy', 'copies')} of "
+            f"{copies} of {measured} {_is(copies)} {agreeing(copies, 'a copy', 'copies')} of "
             f"what the model was trained on: {' and '.join(parts)}. The model reproduces "
             "training data instead of making something new, and anybody who enters the same "
             "prompt can get it."
         ]
-    elif judged > unjudged + likely:
+    elif measured > no_search_result + likely:
         sentences = [
-            f"None of {judged - unjudged - likely} is a copy of one of the {searched}, as far as "
-            "the search can tell."
+            f"None of {measured - no_search_result - likely} is a copy of one of the {searched}, "
+            "as far as the search can tell."
         ]
     else:
         sentences = []
@@ -156,10 +158,10 @@ def _searched(run: ImageRun, counts: dict[str, int], judged: int) -> list[str]:
             f"{likely} {_is(likely)} so near to a training image that a person has to compare "
             "the two."
         )
-    if unjudged:
+    if no_search_result:
         sentences.append(
-            f"{unjudged} cannot be judged by the search: the reason stands beside each, and that "
-            "no copy was found there says nothing."
+            f"{no_search_result} cannot be judged by the search. For these, 'no copy found' is "
+            "not evidence; the reason is given with each image."
         )
     if suspicious:
         sentences.append(
@@ -183,15 +185,15 @@ def _searched(run: ImageRun, counts: dict[str, int], judged: int) -> list[str]:
     return sentences
 
 
-def _unsearched(counts: dict[str, int], judged: int) -> list[str]:
+def _unsearched(counts: dict[str, int], measured: int) -> list[str]:
     low = counts.get("memorized, cause not identifiable", 0)
     sentences = [
-        "No training images were searched, so it is unknown whether any of them is a copy."
+        "No training images were searched, so it is unknown whether any generated image is a copy."
     ]
     if low:
         sentences.append(
-            f"For {low} of {judged} LID is lower than for nearly all reference prompts, a sign of "
-            "memorization; whether overfitting (OD-Mem) or the data (DD-Mem) is the cause is "
+            f"For {low} of {measured} LID is lower than for nearly all reference prompts, a sign "
+            "of memorization; whether overfitting (OD-Mem) or the data (DD-Mem) is the cause is "
             "not identifiable."
         )
     sentences.append(

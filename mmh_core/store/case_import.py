@@ -111,7 +111,7 @@ def _checked(case: CaseArchive) -> QueueRecord:
     _check_named(case, named)
     check = ChainCheck(record, tuple(digests))
     if version == 1:  # Which had no seal of the items: they are sealed as they come.
-        record = replace(record, items_sha256=check.joints[-1])
+        record = replace(record, items_sha256=check.running_item_digests[-1])
         record = replace(record, seal=record.computed_seal())
         check = ChainCheck(record, check.items)
     report = check.rows(_rows(case))

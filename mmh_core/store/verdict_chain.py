@@ -1,4 +1,6 @@
-"""Verify that the verdicts of a queue, and what was judged, are as they were recorded.
+"""Verify that the log of judgements in a queue, and what was judged, are as they were recorded.
+
+The log is called verdicts in the file: a verdict here is what a reviewer judged of an item.
 
 What the digests prove: every row builds on the one before and on the number and joint digest of
 the items at that time, so that a change of one row, of an item, or a removal in the middle is
@@ -71,10 +73,10 @@ def verify(file: SqliteFile, queue: str, *, kept: str | None = None) -> ChainRep
     """Check every row against its digest, the row before and the items that it was judged among.
 
     Finds an edit of a row or of an item, rows or items missing or added beside the queue's own
-    record, another order, and judgements shown that the log does not hold. `kept` is a seal, or a
-    digest of a last row, that was written down earlier: the log must have stood at it. Errors:
-    MMHError for a damaged file, an unknown queue and what is no seal. Caveat: without `kept`, a
-    log that was computed anew, or put back from an older copy, is as whole as any.
+    record, another order, and a table of current judgements that differs from the log. `kept` is
+    a seal, or a digest of a last row, that was written down earlier: the log must have stood at
+    it. Errors: MMHError for a damaged file, an unknown queue and what is no seal. Caveat: without
+    `kept`, a log that was computed anew, or put back from an older copy, is as whole as any.
     """
     seal = None if kept is None else checked_seal(kept)
     file.check_pages()
@@ -106,18 +108,18 @@ class ChainCheck:
     items: Sequence[str]
     wrong_item: str = ""
     judgements: dict[tuple[int, str], Judgement] = field(default_factory=dict)
-    joints: list[str] = field(init=False)
+    running_item_digests: list[str] = field(init=False)
     #: Number of a row, its digest, and how many items the queue had (0: not kept).
     marks: list[tuple[int, str, int]] = field(init=False)
-    late: list[str] = field(default_factory=list)
+    date_warnings: list[str] = field(default_factory=list)
     latest: float = 0.0
-    #: The first row that was written among other items, 0 for none.
+    #: The first row that was written when the queue's items were different, 0 for none.
     other_items: int = 0
 
     def __post_init__(self) -> None:
-        self.joints = [""]
+        self.running_item_digests = [""]
         for digest in self.items:
-            self.joints.append(joined_sha256(self.joints[-1], digest))
+            self.running_item_digests.append(joined_sha256(self.running_item_digests[-1], digest))
         self.marks = [(0, self.queue.origin(), 0)]
 
     def rows(self, rows: Iterable[VerdictRow]) -> ChainReport:
@@ -141,12 +143,15 @@ class ChainCheck:
         for number, head, _ in self.marks:
             if head == kept:
                 return number
-        # Seals exist since rows keep the number of items: from the last row without it on.
+        # Rows of older files lack the item count and have no seal: start after the last of them.
         start = max(at for at, (_, _, items) in enumerate(self.marks) if not items)
         ends = [items for _, _, items in self.marks[start + 1 :]] + [len(self.items)]
         for (number, head, items), end in zip(self.marks[start:], ends, strict=True):
             for count in range(items, end + 1):
-                if seal_of(self.queue.id, number, head, count, self.joints[count]) == kept:
+                if (
+                    seal_of(self.queue.id, number, head, count, self.running_item_digests[count])
+                    == kept
+                ):
                     return number
         return None
 
@@ -167,11 +172,12 @@ class ChainCheck:
         if self.other_items:
             return self.bad(
                 self.other_items,
-                f"Row {self.other_items} was written when the queue had other items: one that "
-                f"nobody has judged was changed, removed or put in. {self.wrong_item}".rstrip(),
+                f"Row {self.other_items} was written when the queue's items were different: one "
+                "that nobody has judged was changed, removed or put in. "
+                f"{self.wrong_item}".rstrip(),
             )
-        seal = seal_of(queue.id, count, head, len(self.items), self.joints[-1])
-        if (queue.items_sha256, queue.seal) != (self.joints[-1], seal):
+        seal = seal_of(queue.id, count, head, len(self.items), self.running_item_digests[-1])
+        if (queue.items_sha256, queue.seal) != (self.running_item_digests[-1], seal):
             return self.bad(
                 count + 1,
                 f"The {len(self.items):,} items or the number of rows are not those that the "
@@ -195,7 +201,7 @@ class ChainCheck:
         if row.sha256 != row.computed_sha256():
             return "its content does not match its digest"
         if row.before != now.verdict:
-            return "it changes another judgement than the one that stood"
+            return "the judgement it says it replaces is not the one recorded before it"
         if not (1 <= row.item <= len(self.items) and self.items[row.item - 1]):
             return f"item {row.item}, which it judges, is missing or was changed into none"
         if row.item_sha256 != self.items[row.item - 1]:
@@ -205,7 +211,11 @@ class ChainCheck:
         if row.items > len(self.items):
             return f"the queue had {row.items:,} items then and has {len(self.items):,}"
         # Told last: where an item was judged, its own row says more.
-        if row.items and row.items_sha256 != self.joints[row.items] and not self.other_items:
+        if (
+            row.items
+            and row.items_sha256 != self.running_item_digests[row.items]
+            and not self.other_items
+        ):
             self.other_items = number
         self._note_time(row)
         return None
@@ -216,17 +226,19 @@ class ChainCheck:
         self.latest = max(before, row.time)
         if row.time < before - _CLOCK:
             earlier = "the row before it" if row.number > 1 else "its queue was made"
-            self.late.append(
+            self.date_warnings.append(
                 f"Row {row.number} is dated {_date(row.time)}, earlier than {earlier} "
                 f"({_date(before)})."
             )
         elif row.time > time.time() + _CLOCK:
-            self.late.append(f"Row {row.number} is dated {_date(row.time)}, which is to come.")
+            self.date_warnings.append(
+                f"Row {row.number} is dated {_date(row.time)}, which is to come."
+            )
 
     def _warned(self) -> tuple[str, ...]:
-        more = len(self.late) - _MOST_WARNINGS
+        more = len(self.date_warnings) - _MOST_WARNINGS
         rest = [f"{more:,} more rows have such a date."] if more > 0 else []
-        return (*self.late[:_MOST_WARNINGS], *rest)
+        return (*self.date_warnings[:_MOST_WARNINGS], *rest)
 
 
 def _date(seconds: float) -> str:
@@ -293,7 +305,7 @@ def _row(values: tuple[Any, ...]) -> VerdictRow:
 
 
 def _judgement(values: tuple[Any, ...]) -> Judgement | None:
-    """Return a judgement shown, None where its columns hold what no judgement does."""
+    """Return a current judgement, None where its columns hold what no judgement does."""
     try:
         return judgement_from(values)
     except (ValueError, TypeError):
@@ -306,7 +318,7 @@ def _with_judgements(
     report: ChainReport,
     logged: dict[tuple[int, str], Judgement],
 ) -> ChainReport:
-    """Return the report, or a bad one where the judgements shown are not those of the log."""
+    """Return the report, or a bad one where the current judgements differ from the log."""
     rows = connection.execute(
         f"SELECT item, reviewer, {', '.join(JUDGEMENT_COLUMNS)} FROM judgements WHERE queue = ?",
         (number,),
@@ -318,10 +330,10 @@ def _with_judgements(
     if not strange:
         return report
     item, reviewer = min(strange, key=str)
-    bad = logged.get((item, reviewer), Judgement()).revision
+    row_number = logged.get((item, reviewer), Judgement()).revision
     return replace(
         report,
-        bad_row=bad,
-        message=f"Row {bad} is not what is shown: the judgement of item {quoted(item, 20)} by "
-        f"{quoted(reviewer)} differs from the log.",
+        bad_row=row_number,
+        message=f"Row {row_number} is not in the table of current judgements: that of item "
+        f"{quoted(item, 20)} by {quoted(reviewer)} differs from the log.",
     )

@@ -192,7 +192,7 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
         ),
         (
             ["exact copy", "not read yet", "not read yet", "not memorized"],
-            ["1 of 2 is a copy", "2 of them are not judged"],
+            ["1 of 2 is a copy", "2 of them are not measured"],
             [],
         ),
     ],

@@ -107,7 +107,7 @@ def section(image: ImageResult, name: str) -> None:
     """Show the image beside, in turn with, or minus one of its neighbors."""
     layout.heading(
         "Comparison with a training image",
-        "Is it the same image? The same layout alone is a template copy, the same subject alone "
+        "Is it the same image? The same layout alone is a template copy, the same object alone "
         "no copy.",
     )
     if not image.neighbors:

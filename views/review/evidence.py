@@ -112,7 +112,7 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
     """Show the image beside the nearest training image, without any figure."""
     layout.heading(
         "Generated image and nearest training image",
-        "Is it the same image? The same layout alone is a template copy, the same subject alone "
+        "Is it the same image? The same layout alone is a template copy, the same object alone "
         "no copy.",
     )
     near = review_session.nearest_image(item)

@@ -46,7 +46,7 @@ def dosed() -> BenchmarkRun:
             bool(copies),
             "paraphrase" if other else "any",
             "test",
-            copies=copies,
+            multiplicity=copies,
             near=near,
         )
         for i, (copies, near, other, _, _) in enumerate(DOSES)
