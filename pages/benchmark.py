@@ -8,8 +8,9 @@ from views.widgets import layout
 session.guard()
 layout.title(
     "Benchmark",
-    "Every detector scores the same prompts, whose labels (memorized or reference) are known. "
-    "Thresholds and constants were fitted on other prompts.",
+    "Every detector scores the same prompts, labelled memorized or reference: in the shipped "
+    "file by how the model was trained on them, in your table by you. Thresholds and constants "
+    "were fitted on other prompts.",
     term="detector",
 )
 layout.load_chart_library()

@@ -36,7 +36,7 @@ class LidDifference:
     @property
     def label(self) -> str:
         """Return the name, with its estimator."""
-        return f"LID, difference ({ESTIMATORS[self.estimator].label})"
+        return f"LID, unconditional - conditional ({ESTIMATORS[self.estimator].label})"
 
     @property
     def citation(self) -> str:

@@ -102,7 +102,7 @@ def roc_table(run: BenchmarkRun) -> FigureTable:
         )
         + "Each rate is at the loosest threshold that lets at most so many of the group's "
         "reference prompts pass, with exact 95 % intervals (Clopper and Pearson). A group of one "
-        "label stands against all prompts of the other.",
+        "label is compared with all prompts of the other.",
     )
 
 

@@ -114,10 +114,10 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
         ("Label in the table", item.label),
         ("ID in the table", item.name),
         ("Nearest training image", "" if item.nearest < 0 else f"{item.nearest:,}"),
-        ("Similarity", _known(item.similarity, 3)),
-        ("LID", _known(item.lid, 1)),
+        ("Highest similarity", _known(item.similarity, 3)),
+        ("Mean LID of its images", _known(item.lid, 1)),
         (
-            "LID percentile",
+            "Mean LID percentile",
             "" if math.isnan(item.lid_percentile) else percentile_words(item.lid_percentile),
         ),
         ("Early-scan score", _known(item.score, 2)),

@@ -55,7 +55,7 @@ def threshold_words(fpr: float, count: int) -> str:
         else f"above all {count:,} reference prompts"
     )
     every = (count + 1) / (above + 1)
-    return f"{where}; a new reference prompt exceeds it about once in {every:.0f}, or more often"
+    return f"{where}; about 1 in {every:.0f} new reference prompts, or more, will exceed it"
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
     assert lines[4] == "| Early scan | 2 | 50% | 1 | flagged |"
     assert lines[-1] == (
         "At 1.0% each threshold but that of the early scan of pocket-sd is above all 53 reference "
-        "prompts; a new reference prompt exceeds it about once in 54, or more often. It finds 3 "
+        "prompts; about 1 in 54 new reference prompts, or more, will exceed it. It finds 3 "
         "of 4."
     )
     unread = score_table(replace(found, score=number * torch.nan, left_out=("Left out: one.",)))

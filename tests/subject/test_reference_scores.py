@@ -27,7 +27,7 @@ def test_a_new_score_exceeds_the_threshold_as_often_as_is_said(count: int, share
     every = (count + 1) / (above + 1)
     assert float(exceeded) == pytest.approx(1 / every, rel=0.15)
     words = threshold_words(share, count)
-    assert f"about once in {every:.0f}" in words
+    assert f"about 1 in {every:.0f} new" in words
     assert ("above all" in words) == (count < 1 / share)
 
 

@@ -122,7 +122,7 @@ def test_the_page_opens_on_the_figures_of_the_record(app: AppTest, run: Benchmar
     by_name = {row.name: row for row in run.rows}
     assert shown["Best detector (AUC)"] == f"{best.all.auc:.3f}"
     assert shown["Early scan (AUC)"] == f"{by_name['early_scan'].all.auc:.3f}"
-    assert shown["Unconditional LID (AUC)"] == f"{by_name['lid_unconditional_count'].all.auc:.3f}"
+    assert shown["LID, unconditional (AUC)"] == f"{by_name['lid_unconditional_count'].all.auc:.3f}"
     assert shown["Cause, balanced accuracy"] == "83%"
 
 

@@ -175,7 +175,10 @@ def test_blind_hides_the_figures_until_the_verdict(queue: QueueRecord) -> None:
     # The images themselves stay.
     assert hidden.count("data:image/png;base64,") == 2
     give(app, "t")
-    assert "Measurements: score 9.00; similarity 0.970; LID 8.2" in captions(app)
+    assert (
+        "Measurements: early-scan score 9.00; highest similarity 0.970; mean LID 8.2"
+        in captions(app)
+    )
     # The next item is as blind as this one was.
     assert app.query_params["item"] == "2"
     assert "Similarity" not in pages_html(app)

@@ -55,8 +55,8 @@ def groups(run: BenchmarkRun) -> None:
     sides = {each.group: each for each in group_sides(run)}
     layout.heading(
         "Detection by group of prompts",
-        "A group of memorized prompts stands against all reference prompts, one of reference "
-        "prompts against all memorized ones; in brackets its prompts. "
+        "A group of memorized prompts is compared with all reference prompts, a group of "
+        "reference prompts with all memorized ones; in brackets its number of prompts. "
         + (
             "A detector earns its place where it is right of text alone."
             if text is not None
@@ -112,11 +112,11 @@ def fixed(run: BenchmarkRun, figures: Sequence[RowFigures]) -> None:
         "Detection at thresholds set beforehand",
         "The threshold comes from reference prompts of the calibration half; the rates are those "
         "of the test half, with exact 95 % intervals. Right of the dashed line a detector flags "
-        "more reference prompts than stated.",
+        "more reference prompts than its target.",
     )
     shares = [rates.target_fpr for rates in figures[0].realized]
     share = st.segmented_control(
-        "Stated false-positive rate",
+        "Target false-positive rate",
         shares,
         default=shares[0],
         format_func=lambda value: f"{100 * value:g} %",

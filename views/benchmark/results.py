@@ -86,7 +86,7 @@ def _answer(run: BenchmarkRun) -> None:
     _measured(columns[0], "Best detector (AUC)", best)
     for column, label, name in (
         (columns[1], "Early scan (AUC)", "early_scan"),
-        (columns[2], "Unconditional LID (AUC)", "lid_unconditional_count"),
+        (columns[2], "LID, unconditional (AUC)", "lid_unconditional_count"),
     ):
         if name in by_name:
             _measured(column, label, by_name[name])
@@ -122,8 +122,8 @@ def _wrong_way(run: BenchmarkRun) -> None:
     below = [row.label for row in run.rows if row.all.auc_high < 0.5]
     if below:
         st.caption(
-            f"Below one half, reference prompts score *higher*: {'; '.join(below)}. On another "
-            "model they may point the right way."
+            "An AUC below 0.5 means that reference prompts score higher than memorized ones: "
+            f"{'; '.join(below)}. On another model these detectors may rank the right way round."
         )
 
 
@@ -188,10 +188,10 @@ def _truth(run: BenchmarkRun) -> None:
 def _causes(run: BenchmarkRun) -> None:
     layout.heading(
         "Cause: overfitting, the data, or both",
-        "Of memorized captions that the model copies. The cause is attributed by the training "
+        "For memorized captions whose images are copies. The cause is attributed by the training "
         "set around the copied image (its duplicates, near-duplicates, and data LID) and the "
-        "model LID. Overfitting (OD-Mem) can be reduced by training, the data (DD-Mem) only by "
-        "other data.",
+        "model LID. Overfitting (OD-Mem) can be reduced by training, data-driven memorization "
+        "(DD-Mem) only by changing the data.",
     )
     cause = run.cause
     if cause is None:

@@ -24,8 +24,8 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     """Show the choice of a detector and a threshold, and the errors that follow."""
     layout.heading(
         "Detection threshold",
-        "Prompts right of the line are flagged. Moving it left detects more copies and flags "
-        "more reference prompts; which error is worse depends on the use.",
+        "Prompts right of the line are flagged. Moving it left detects more memorized "
+        "prompts and flags more reference prompts; which error is worse depends on the use.",
     )
     names = [row.name for row in run.rows]
     labels = {row.name: row.label for row in run.rows}

@@ -14,7 +14,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
-from mmh_core.studies.review.items import score_label, score_words
+from mmh_core.studies.review.items import IMAGE_SCORES, score_label, score_words
 from views import models as model_session
 from views.images import compare, detail, image_html, phrases
 from views.review import session as review_session
@@ -82,12 +82,12 @@ def in_short(item: ReviewItem) -> str:
     """Return the numbers of an item in one line."""
     figures = []
     if not math.isnan(item.score):
-        figures.append(f"score {words.number(item.score)}")
+        figures.append(f"early-scan score {words.number(item.score)}")
     if not math.isnan(item.similarity):
-        figures.append(f"similarity {words.number(item.similarity, 3)}")
+        figures.append(f"highest similarity {words.number(item.similarity, 3)}")
     if not math.isnan(item.lid):
         rank = "" if math.isnan(item.lid_percentile) else f", {percentile(item.lid_percentile)}"
-        figures.append(f"LID {words.number(item.lid, 1)}{rank}")
+        figures.append(f"mean LID {words.number(item.lid, 1)}{rank}")
     if item.kind:
         figures.append(item.kind)
     return "; ".join(figures) or "no result, it was not analyzed"
@@ -164,24 +164,46 @@ def _figures(item: ReviewItem) -> None:
         help=f"{phrases.LID} {phrases.PERCENTILE} {phrases.SIMILARITY} {words.DD_MEM} "
         f"{words.OD_MEM}",
     )
+    scores = [(name, value) for name, value in item.scores if _known(value)]
+    for title, rows in (
+        ("The prompt and all its images", _of_prompt(item, scores)),
+        ("Its image of the most severe verdict", _of_image(item, scores)),
+    ):
+        if rows:
+            st.caption(title)
+            layout.facts(rows)
+
+
+def _of_prompt(item: ReviewItem, scores: list[tuple[str, float]]) -> list[tuple[str, str]]:
+    """Return the figures of a prompt: of its text, and means over its images."""
     rows = [("Early-scan score", words.number(item.score))] if _known(item.score) else []
-    if item.kind:
-        rows.append(("Kind of copy", item.kind))
+    if _known(item.lid):
+        rows.append(("Mean LID", words.number(item.lid, 1)))
+        rows.append(("Mean LID percentile", percentile(item.lid_percentile)))
+    rows += _labelled(scores, of_image=False)
+    rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
+    texts = (("Label", item.label), ("ID", item.name), ("Tags", "; ".join(item.tags)))
+    return [*rows, *((name, text) for name, text in texts if text)]
+
+
+def _of_image(item: ReviewItem, scores: list[tuple[str, float]]) -> list[tuple[str, str]]:
+    """Return the copy evidence of the image that is most clearly a copy."""
+    rows = [("Kind of copy", item.kind)] if item.kind else []
     if item.cause:
         rows.append(("Cause", cause_words(item.cause)))
     if _known(item.similarity):
         rows.append(("Similarity", words.number(item.similarity, 3)))
     if item.nearest >= 0:
         rows.append(("Nearest training image", f"{item.nearest:,}"))
-    if _known(item.lid):
-        rows.append(("LID", words.number(item.lid, 1)))
-        rows.append(("LID percentile", percentile(item.lid_percentile)))
-    rows += [(score_label(name), score_words(name, v)) for name, v in item.scores if _known(v)]
-    rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
-    for name, text in (("Label", item.label), ("ID", item.name), ("Tags", "; ".join(item.tags))):
-        if text:
-            rows.append((name, text))
-    layout.facts(rows)
+    return rows + _labelled(scores, of_image=True)
+
+
+def _labelled(scores: list[tuple[str, float]], *, of_image: bool) -> list[tuple[str, str]]:
+    return [
+        (score_label(name), score_words(name, value))
+        for name, value in scores
+        if (name in IMAGE_SCORES) is of_image
+    ]
 
 
 def _known(value: float) -> bool:

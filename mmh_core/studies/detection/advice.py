@@ -25,13 +25,13 @@ def advice(run: BenchmarkRun) -> tuple[str, str]:
     rank = (
         "the best of this file"
         if chosen is best
-        else f"the cheapest that the interval of {best.label} does not leave behind"
+        else f"the cheapest whose AUC lies within the interval of {best.label}"
     )
     counted = chosen.all
     return (
         f"Screen prompts by {chosen.label}, {rank} (AUC {counted.auc:.3f}, "
         f"{chosen.nfe + chosen.generation_nfe:.0f} network evaluations an image), and confirm "
-        "what it flags by the search for copies on the images page.",
+        "the flagged prompts by the search for copies on the images page.",
         f"Of {counted.positives} memorized and {counted.negatives} reference prompts of one "
         "model; thresholds and ranks of another checkpoint have to be measured on it: "
         f"{PROGRAM} benchmark --model NAME --prompts TABLE.",

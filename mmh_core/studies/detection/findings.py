@@ -92,7 +92,7 @@ def _thresholds(run: BenchmarkRun, best: DetectorRow) -> str:
     (rates,) = realized(run, best, (ONE_PERCENT,))
     return (
         f"At a threshold set beforehand on {plural(rates.reference, 'reference prompt')} of the "
-        f"calibration half, to flag at most {_percent(rates.target_fpr)}, it flags "
+        f"calibration half, to flag at most {_percent(rates.target_fpr)}, {best.label} flags "
         f"{_counted(rates.fpr)} reference prompts of the test half and {_counted(rates.tpr)} "
         "memorized ones."
     )

@@ -97,9 +97,15 @@ def kinds(image: ImageResult) -> dict[str, Any]:
 #: Names of further scores as queues keep them -> their labels.
 _SCORE_LABELS = {
     "share of images copied": "copy rate",
-    "times in training": "multiplicity of the nearest training image",
+    "times in training": "occurrences in the training set",
     "similarity from which a copy is possible": "copy threshold (similarity)",
 }
+
+
+#: Further scores that are of one image, that of the most severe verdict; others are of the prompt.
+IMAGE_SCORES = frozenset(
+    ("times in training", "calibrated L2", "similarity from which a copy is possible")
+)
 
 
 def score_label(name: str) -> str:

@@ -89,7 +89,7 @@ def test_causes_and_shares_are_said_in_plain_words() -> None:
     ]
     assert score_words("times in training", 33.0) == "33"
     assert score_label("share of images copied") == "Copy rate"
-    assert score_label("times in training") == "Multiplicity of the nearest training image"
+    assert score_label("times in training") == "Occurrences in the training set"
 
 
 def test_a_thumbnail_keeps_small_images_and_reduces_large_ones() -> None:
