@@ -85,7 +85,7 @@ def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> N
     assert "0.833 (0.500 to 1.000)" in causes[-1] and "calibration error" not in causes[-1]
     assert run.cause is not None
     confidence = torch.tensor([0.9, 0.8, 0.6, 0.7])
-    one = replace(run.cause, true=("both",) * 4, said=("both",) * 4, confidence=confidence)
+    one = replace(run.cause, true=("both",) * 4, predicted=("both",) * 4, confidence=confidence)
     lines = cause_table(replace(run, cause=one)).markdown().splitlines()
     assert lines[:3] == [
         "| true cause | predicted both | predicted not identifiable |",

@@ -15,7 +15,7 @@ from tests.studies.detection.test_findings import separated
 def with_costs(*costs: float) -> BenchmarkRun:
     run = separated(1.0, 0.0)
     rows = tuple(
-        replace(run.of_model[0], name=f"d{i}", label=f"Detector {i}", nfe=cost, generation=0)
+        replace(run.of_model[0], name=f"d{i}", label=f"Detector {i}", nfe=cost, generation_nfe=0)
         for i, cost in enumerate(costs)
     )
     return replace(run, detectors=rows, combined=None)
