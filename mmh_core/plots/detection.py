@@ -94,7 +94,7 @@ def fixed_thresholds(
 
 
 def dose_response(run: BenchmarkRun, measure: str, *, legend: bool = True) -> go.Figure:
-    """Draw one response against the number of copies k, a line for each way of repetition.
+    """Draw one response against the occurrences k of an image, a line for each way of repetition.
 
     Whiskers are 95 % intervals over prompts; pale lines are the other networks of a merged file.
     """
@@ -112,7 +112,7 @@ def dose_response(run: BenchmarkRun, measure: str, *, legend: bool = True) -> go
         figure.add_trace(_curve(curve, doses, styles[curve.series], number, len(curves)))
     figure.update_xaxes(
         theme.axis(
-            "copies k of an image in the training set",
+            "occurrences k of an image in the training set",
             tickvals=list(range(len(doses))),
             ticktext=[str(dose) for dose in doses],
             range=[-0.5, len(doses) - 0.5],

@@ -23,7 +23,7 @@ def dose_table(run: BenchmarkRun) -> FigureTable:
             (),
             (),
             "Dose and response were not measured: no prompt of the list says how often its images "
-            "stand in the training set. A column copies tells it.",
+            "occur in the training set. A column copies in the table tells it.",
         )
     measures = list(dict.fromkeys(curve.measure for curve in curves))
     levels = {
@@ -39,11 +39,12 @@ def dose_table(run: BenchmarkRun) -> FigureTable:
             cells = ["-" if level is None else level.response.words() for level in here]
             rows.append((series, str(copies), str(prompts), *cells))
     return FigureTable(
-        ("repeated as", "copies k", "prompts", *measures),
+        ("repeated as", "occurrences k", "prompts", *measures),
         tuple(rows),
         "Means over prompts, whose images are averaged first, with 95 % intervals over prompts. "
         "The extraction rate is the share of images that are copies of a training image; "
-        "paraphrases are other wordings of captions with k exact copies.",
+        "paraphrases are other wordings of captions whose images occur k times in the training "
+        "set.",
     )
 
 

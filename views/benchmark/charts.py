@@ -21,19 +21,19 @@ _ALL = "All prompts"
 
 
 def doses(run: BenchmarkRun) -> None:
-    """Show extraction rate, LID and guidance norm against the number of copies."""
+    """Show extraction rate, LID and guidance norm against the occurrences of an image."""
     layout.heading(
-        "Dose and response: copies in the training set",
-        "Each point is the mean over prompts with k copies of each of their images, whiskers its "
-        "95 % interval over prompts. Only where k was assigned at random does a rising rate show "
-        "that duplication causes the copies.",
+        "Dose and response: occurrences in the training set",
+        "Each point is the mean over prompts whose images occur k times each in the training "
+        "set, whiskers its 95 % interval over prompts. Only where k was assigned at random does a "
+        "rising rate show that duplication causes copies.",
         help="Extraction rate: the share of a prompt's images that are copies of a training "
         "image. Guidance norm: the mean length of the guidance vector over the steps.",
     )
     measured = [name for name in (EXTRACTION, LID, GUIDANCE) if _has(run, name)]
     if not measured:
         st.caption(
-            "Not measured: no prompt of this file says how often its images stand in the training "
+            "Not measured: no prompt of this file says how often its images occur in the training "
             "set. It would be a column *copies* in the table of prompts."
         )
         return

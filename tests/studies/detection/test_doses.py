@@ -102,7 +102,8 @@ def test_what_was_not_measured_has_no_curve(values: torch.Tensor | None) -> None
 def test_the_table_has_a_row_for_each_dose() -> None:
     lines = dose_table(dosed()).markdown().splitlines()
     assert (
-        lines[0] == "| repeated as | copies k | prompts | extraction rate | LID | guidance norm |"
+        lines[0]
+        == "| repeated as | occurrences k | prompts | extraction rate | LID | guidance norm |"
     )
     assert lines[2].startswith("| exact copies | 0 | 1 | 0.000 (0.000 to ")
     # The response of which most prompts are known counts them.
