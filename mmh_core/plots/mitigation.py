@@ -148,9 +148,9 @@ def short_name(row: TreatmentRow) -> str:
     """Return a treatment's name with its strength, the latter left out for `none`."""
     if row.treatment.mitigation == "none":
         return row.label
-    # What follows a comma explains the name.
     name = mitigation_words(row.treatment.mitigation, row.treatment.strength)
-    return name.replace(", variant", "")
+    # One pair of brackets for the paper's short name and the strength.
+    return name.replace(", variant", "").replace(") (", ", ")
 
 
 def _known(row: TreatmentRow) -> bool:

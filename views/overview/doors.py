@@ -24,8 +24,9 @@ STYLE = """<style>
 .ov-card b {font-size: 1.05rem; font-weight: 600;}
 .ov-card p {margin: 0; font-size: .9rem; line-height: 1.45; opacity: .85; flex: 1;}
 .ov-card .ov-go {font-size: .9rem; font-weight: 600; opacity: 1; flex: none;}
-.ov-sketch {height: 96px; width: 96px; display: block;}
-.ov-card .ov-pair {min-height: 96px;}
+.ov-sketch {height: 96px; width: 96px; display: block; margin-bottom: 35px;}
+/* Two lines of caption, so that titles stand on one line across the cards. */
+.ov-card .ov-pair {min-height: 131px;}
 .ov-further {margin: .9rem 0 0; font-size: .9rem;}
 .ov-further a {color: inherit; font-weight: 600; text-decoration-color: #0b8fb3;
   text-underline-offset: .2em;}
