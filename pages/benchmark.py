@@ -8,7 +8,7 @@ from views.widgets import layout
 session.guard()
 layout.title(
     "Benchmark",
-    "Every detector scores the same prompts, labelled memorized or reference: in the shipped "
+    "Every detector scores the same prompts, labeled memorized or reference: in the shipped "
     "file by how the model was trained on them, in your table by you. Thresholds and constants "
     "were fitted on other prompts.",
     term="detector",
