@@ -212,10 +212,10 @@ def test_what_is_selected_on_the_map_becomes_a_table_with_images(app: AppTest) -
     app.session_state["im_many"] = [-1, near.id, 10**9]
     sound(app.run())
     table = app.dataframe[0].value
-    assert table["where"].tolist() == ["generated", "training"]
-    assert table["image"].tolist() == [0, near.id]
-    assert table["multiplicity"].tolist() == [0, near.multiplicity]
-    assert table["caption"].tolist()[1] == near.caption
+    assert table["Generated or training"].tolist() == ["generated", "training"]
+    assert table["Image"].tolist() == [0, near.id]
+    assert table["Occurrences in the training set"].tolist() == [0, near.multiplicity]
+    assert table["Caption"].tolist()[1] == near.caption
     assert all(uri.startswith("data:image/png;base64,") for uri in table.iloc[:, 0])
     sound(app.button(key="im_clear").click().run())
     assert not app.dataframe

@@ -10,6 +10,7 @@ from mmh_core.plots import images
 from mmh_core.records import MMHError
 from mmh_core.studies.images.map import ImageMap
 from mmh_core.studies.images.run import ImageRun
+from mmh_core.subject.caption_kinds import kind_words
 from views import subjects
 from views.images import image_html
 from views.images import session as image_session
@@ -20,6 +21,14 @@ from views.widgets import downloads, job_panel, layout, words
 
 _MOST_ROWS = 200
 _THUMB = 48
+#: What the columns of the table are called; the exported file keeps their short names.
+_HEADS = {
+    "where": "Generated or training",
+    "image": "Image",
+    "kind": "Kind of caption",
+    "multiplicity": "Occurrences in the training set",
+    "caption": "Caption",
+}
 
 
 def section(run: ImageRun, settings: ImageSettings) -> None:
@@ -140,7 +149,7 @@ def _listed(run: ImageRun, table: pd.DataFrame) -> None:
         else:
             continue
         images.append(image_html.data_uri(image, _THUMB))
-    listed = table.copy()
+    listed = table.assign(kind=table["kind"].map(kind_words)).rename(columns=_HEADS)
     listed.insert(0, " ", images)
     st.dataframe(
         listed,
@@ -149,7 +158,7 @@ def _listed(run: ImageRun, table: pd.DataFrame) -> None:
         row_height=_THUMB,
         column_config={
             " ": st.column_config.ImageColumn(width="small"),
-            "caption": st.column_config.TextColumn(width="large"),
+            "Caption": st.column_config.TextColumn(width="large"),
         },
     )
 
