@@ -55,8 +55,10 @@ class LidNoiseScale:
 
     `log_delta` is the scale; `auc` and `rank` (K,) over `deltas` are the area under the ROC curve
     of conditional LID, memorized against varied and open captions, and the rank correlation of LID
-    with the true LID on held-out images: the scale has the largest sum of the two. `normal_lid`
-    are the conditional LIDs of images of varied and open captions there.
+    with the true LID on held-out images: the scale has the largest sum of the two, or, where
+    `bias` is known, the least bias among those whose sum is not clearly less. `bias` (K,) is the
+    mean of LID less the true LID on held-out images, empty in older files. `normal_lid` are the
+    conditional LIDs of images of varied and open captions there.
     """
 
     log_delta: float
@@ -64,6 +66,7 @@ class LidNoiseScale:
     auc: tuple[float, ...]
     rank: tuple[float, ...]
     normal_lid: tuple[float, ...]
+    bias: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from mmh_core.formats.texts import is_blank
 from mmh_core.records import MMHError
 from mmh_core.report.image_files import (
     KEYWORD,
@@ -66,7 +67,7 @@ errors = st.one_of(st.floats(0, 1e300), st.just(math.nan))
 abouts = st.builds(
     replace,
     st.just(ABOUT),
-    prompt=texts.filter(lambda text: bool(text.strip())),
+    prompt=texts.filter(lambda text: not is_blank(text)),
     negative=texts,
     seed=st.integers(0, 2**63 - 1),
     steps=st.integers(1, 1000),

@@ -66,6 +66,33 @@ def test_both_figures_count_alike(tables: Tables) -> None:
     assert max(scale.auc) == scale.auc[DELTAS.index(0.23)]
 
 
+@pytest.mark.parametrize("unbiased", DELTAS)
+def test_of_scales_that_are_as_good_the_least_biased_is_chosen(
+    tables: Tables, unbiased: float
+) -> None:
+    images, lids = kept(tables, 0.5, 0.5)
+    same = lids[lids.delta == 0.5]
+    rng = np.random.default_rng(1)
+    every = []
+    for delta in DELTAS:
+        # As good but for a little noise, which sets the sums apart by less than their error.
+        one = same.assign(delta=delta, lid=same.lid + 0.3 * rng.standard_normal(len(same)))
+        one.loc[one.side == HELD_OUT, "lid"] += 0.0 if delta == unbiased else 7.0
+        every.append(one)
+    scale = scale_of(tables, images, pd.concat(every, ignore_index=True))
+    assert scale.log_delta == math.log(unbiased)
+    assert abs(scale.bias[DELTAS.index(unbiased)]) < 0.2
+    assert min(abs(b) for d, b in zip(DELTAS, scale.bias, strict=True) if d != unbiased) > 6
+
+
+def test_a_scale_that_is_clearly_worse_is_not_chosen_for_its_bias(tables: Tables) -> None:
+    images, lids = kept(tables, 0.5, 0.5)
+    lids.loc[(lids.delta == 0.5) & (lids.side == HELD_OUT), "lid"] += 20
+    scale = scale_of(tables, images, lids)
+    assert scale.log_delta == math.log(0.5)
+    assert scale.bias[DELTAS.index(0.5)] == pytest.approx(20)
+
+
 @pytest.mark.parametrize("sides", [(DUPLICATED,), (OTHERS,), ()])
 def test_a_side_without_images_leaves_the_ranks_alone(
     tables: Tables, sides: tuple[str, ...]
