@@ -278,7 +278,7 @@ def test_a_queue_is_removed_only_when_that_is_meant(
 ) -> None:
     queue = only_queue(data)
     status, _, err = ran(capsys, "remove", queue.id, "--data", data)
-    assert status == 2 and "has 4 rows of verdicts: export it first" in err
+    assert status == 2 and "has 4 rows of judgements: export it first" in err
     status, _, err = ran(capsys, "remove", "x" * 300, "--data", data)
     assert status == 2 and "There is no queue" in err and len(err) < 300
     tampered(data, "UPDATE queues SET created = 1e300")

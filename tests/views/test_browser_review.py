@@ -268,7 +268,7 @@ def test_the_overview_leads_to_a_finished_state_and_to_the_queue(
 WATCH = """() => {
   window.pressed = [];
   document.addEventListener('keydown', event => {
-    const item = [...document.querySelectorAll('h3')].map(h => h.innerText)
+    const item = [...document.querySelectorAll('h2')].map(h => h.innerText)
       .find(text => /^Item [0-9]+$/.test(text));
     window.pressed.push([event.key, item ? Number(item.slice(5)) : 0]);
   }, true);

@@ -204,11 +204,11 @@ def test_a_copy_names_the_image_nearest_in_pixels_and_shows_that_one(
     assert (found.kind, found.nearest) == ("exact", 7)
     assert found.similarity == pytest.approx(neighbors[1].similarity, abs=1e-6)
     assert found.reason.startswith("A copy of training image 7:")
-    shown = replace(run.images[0], copy=found, neighbors=neighbors).nearest
+    shown = replace(run.images[0], copy=found, neighbors=neighbors).evidence_neighbor
     assert shown is neighbors[1] and torch.equal(shown.image, run.images[0].image)
     # Where no evidence names one, the most similar is shown.
-    assert replace(run.images[0], copy=None, neighbors=neighbors).nearest is neighbors[0]
-    assert replace(run.images[0], neighbors=()).nearest is None
+    assert replace(run.images[0], copy=None, neighbors=neighbors).evidence_neighbor is neighbors[0]
+    assert replace(run.images[0], neighbors=()).evidence_neighbor is None
 
 
 def test_the_cause_of_a_copy_is_told_from_the_training_set(
