@@ -126,7 +126,7 @@ def shown_lid(lid: float) -> float:
     No space has a negative dimension, and an estimator's own randomness leads there; what lies
     further below tells of the estimator or the network, and is not hidden.
     """
-    return 0.0 if -EXACT_BELOW < lid < 0 else lid
+    return 0.0 if -EXACT_BELOW < lid <= 0 else lid
 
 
 def whole_percent(share: float) -> str:

@@ -14,6 +14,7 @@ from mmh_core.memorization.hypothesis import (
     VerdictLabel,
     explain,
     margin,
+    shown_lid,
     verdicts,
 )
 
@@ -200,3 +201,13 @@ def test_codes_stand_on_the_device_of_the_input() -> None:
 def test_no_sentence_speaks_of_negative_dimensions() -> None:
     for label in VERDICTS:
         assert "-" not in explain(label, -20.0, -0.04, -3.0).reason.replace("over-", "")
+
+
+@pytest.mark.parametrize("lid", [-0.0, 0.0, -1e-9, -0.04, -0.99 * EXACT_BELOW])
+def test_a_shown_lid_just_below_zero_is_zero_without_a_sign(lid: float) -> None:
+    assert f"{shown_lid(lid):.1f}" == "0.0"
+
+
+@pytest.mark.parametrize("lid", [-EXACT_BELOW, -7.0, 0.2, 30.0])
+def test_other_lids_are_shown_as_they_are(lid: float) -> None:
+    assert shown_lid(lid) == lid

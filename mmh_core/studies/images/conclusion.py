@@ -116,7 +116,7 @@ def _lids(run: ImageRun, images: list[ImageResult]) -> str:
     lids = [lid for lid in lids if math.isfinite(lid)]
     if not lids:
         return ""
-    text = f": LID {shown_lid(median(lids)) + 0.0:.1f}"
+    text = f": LID {shown_lid(median(lids)):.1f}"
     if run.reference is None:
         return text
     return f"{text}, where reference images have {float(run.reference.conditional.median()):.0f}"

@@ -101,7 +101,7 @@ def _remedy(snapshot: Snapshot) -> str:
 
 
 def _lid(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{shown_lid(value) + 0.0:.1f}".removesuffix(".0")
+    return "unknown" if math.isnan(value) else f"{shown_lid(value):.1f}".removesuffix(".0")
 
 
 def _percent(share: float) -> str:

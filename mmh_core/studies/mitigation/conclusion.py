@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mmh_core.counting import plural
@@ -59,11 +60,11 @@ def _nearest(tried: Sequence[TreatmentResult]) -> str:
 def _changes(base: TreatmentResult, chosen: TreatmentResult) -> str:
     """Return how LID, alignment and reference prompts change."""
     parts = []
-    lids = [shown_lid(of.row.lid.mean.value) + 0.0 for of in (base, chosen)]
-    if all(lid == lid for lid in lids):
+    lids = [shown_lid(of.row.lid.mean.value) for of in (base, chosen)]
+    if not any(map(math.isnan, lids)):
         parts.append(f"LID goes from {lids[0]:.1f} to {lids[1]:.1f}")
     fits = [of.row.alignment.mean.value for of in (base, chosen)]
-    if all(fit == fit for fit in fits):
+    if not any(map(math.isnan, fits)):
         parts.append(f"alignment from {fits[0]:.2f} to {fits[1]:.2f}")
     parts.append(f"reference prompts: {chosen.references.effect}")
     return f": {', '.join(parts)}"
