@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from mmh_core.installation import code_version
 from mmh_core.records import MMHError
-from mmh_core.store.archive import load_record
+from mmh_core.store.archive import load_record, save_record
 
 Record = TypeVar("Record")
 
@@ -33,3 +33,9 @@ def load_kept(path: Path | None, kind: type[Record]) -> Record | None:
         return load_record(path, kind)
     except MMHError:
         return None
+
+
+def save_kept(path: Path | None, record: object) -> None:
+    """Keep a finished record at a path of `kept_path`, nowhere where that is None."""
+    if path is not None:
+        save_record(path, record)

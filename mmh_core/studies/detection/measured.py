@@ -20,8 +20,7 @@ from mmh_core.detectors.measurement import (
 )
 from mmh_core.retrieval.copy_evidence import copied as kind_value
 from mmh_core.retrieval.copy_evidence import is_copy
-from mmh_core.store.archive import save_record
-from mmh_core.store.kept import kept_path, load_kept
+from mmh_core.store.kept import kept_path, load_kept, save_kept
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
@@ -78,13 +77,11 @@ def measured(
     parts: list[MeasuredPart] = []
     for part in _parts(model, prompts, detectors, seeds, training_set, kept):
         parts.append(part)
-        joined = {
-            name: joined_measurements([each.measurements[place] for each in parts])
-            for place, name in enumerate(detectors)
-        }
-        copies = torch.cat([each.copies for each in parts])
-        ids = torch.cat([each.copy_ids for each in parts])
-        yield Measured(tuple(prompts[: len(copies)]), joined, copies.nanmean(1), copies, ids)
+        whole = _joined(parts)
+        by_key = dict(zip(detectors, whole.measurements, strict=True))
+        copies = whole.copies
+        texts = tuple(prompts[: len(copies)])
+        yield Measured(texts, by_key, copies.nanmean(1), copies, whole.copy_ids)
 
 
 def _parts(
@@ -121,7 +118,7 @@ def _parts(
                 yield parts[-1]
         if path is not None:
             part = _joined(parts)
-            save_record(path, part)
+            save_kept(path, part)
             yield part
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmh_core.records import Progress
-from mmh_core.store.archive import save_record
-from mmh_core.store.kept import kept_path, load_kept
+from mmh_core.store.kept import kept_path, load_kept, save_kept
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
 from mmh_core.subject.subject import Subject
@@ -29,5 +28,5 @@ def kept_image_run(
     for progress in image_study(config, subject, log_delta=log_delta):
         run = progress.partial
         yield progress
-    if path is not None and run is not None:
-        save_record(path, run)
+    if run is not None:
+        save_kept(path, run)

@@ -9,8 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mmh_core.mitigations.interface import Work
-from mmh_core.store.archive import save_record
-from mmh_core.store.kept import kept_path, load_kept
+from mmh_core.store.kept import kept_path, load_kept, save_kept
 from mmh_core.studies.mitigation.cells import Step, generate_cell
 from mmh_core.studies.mitigation.context import Comparison
 from mmh_core.studies.mitigation.run import Cell, Treatment
@@ -43,8 +42,8 @@ def kept_cell(
     for share, preview, ready in generate_cell(comparison, number, prompt, treatment, base):
         cell = cell if ready is None else ready
         yield share, preview, ready
-    if path is not None and cell is not None:
-        save_record(path, cell)
+    if cell is not None:
+        save_kept(path, cell)
 
 
 def kept_attack(
@@ -59,8 +58,7 @@ def kept_attack(
     kept = load_kept(path, AttackResult)
     if kept is None:
         kept = AttackResult((yield from work))
-        if path is not None:
-            save_record(path, kept)
+        save_kept(path, kept)
     return kept.copies
 
 

@@ -14,8 +14,7 @@ from mmh_core.mitigations.interface import Work
 from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.retrigger import retriggered
 from mmh_core.retrieval.copy_evidence import is_copy
-from mmh_core.store.archive import save_record
-from mmh_core.store.kept import load_kept
+from mmh_core.store.kept import load_kept, save_kept
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.mitigation.robustness import PARAPHRASES, SEEDS
 from mmh_core.studies.mitigation.training_run import (
@@ -76,7 +75,9 @@ def network_robustness(
         images, copies = yield from _copies(model, training_set, [attack.request])
         after = (caption, images, copies)
         if row["group"] == REFERENCE:
-            returned = _joined(returned, _saved(replace(own, control=(after,)), path))
+            own = replace(own, control=(after,))
+            save_kept(path, own)
+            returned = _joined(returned, own)
             continue
         texts = [text for text in paraphrases.get(caption, ()) if text != caption][:PARAPHRASES]
         again = [replace(request, seeds=others)]
@@ -90,7 +91,8 @@ def network_robustness(
             reseeded=((caption, *reseeded),),
             rephrased=((caption, *rephrased),) if texts else (),
         )
-        returned = _joined(returned, _saved(own, path))
+        save_kept(path, own)
+        returned = _joined(returned, own)
     return returned
 
 
@@ -98,12 +100,6 @@ def _joined(first: Returned, other: Returned) -> Returned:
     return Returned(
         *((*getattr(first, each.name), *getattr(other, each.name)) for each in fields(Returned))
     )
-
-
-def _saved(returned: Returned, path: Path | None) -> Returned:
-    if path is not None:
-        save_record(path, returned)
-    return returned
 
 
 def _copies(
