@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,6 @@ from mmh_core.cli.output import check_places, run_steps, write_json
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.subject.devices import device_of
-
-if TYPE_CHECKING:
-    pass
 
 _SEEDS = "0,1,2,3"
 
@@ -144,12 +141,14 @@ def _cause(at: Furnishing) -> None:
     at.merge_calibration(replace(empty_calibration(at.model), cause=cause))
 
 
-def _detectors(at: Furnishing) -> None:
+def calibrated_detectors(at: Furnishing, most: int | None = None) -> None:
+    """Calibrate all detectors, on at most so many prompts of each kind."""
     from mmh_core.studies.detection.calibrate import calibrate_detectors
-    from mmh_core.studies.detection.labelled_prompts import pocket_labelled
+    from mmh_core.studies.detection.labelled_prompts import pocket_labelled, thinned
     from mmh_core.subject.calibration import empty_calibration
 
     labelled, subject = pocket_labelled(at.folder, at.seed), at.subject()
+    labelled = labelled if most is None else thinned(labelled, most)
     early = subject.calibration.early
     detectors = run_steps(
         calibrate_detectors(labelled, subject, early=early, kept=at.parts("detectors"))
@@ -220,7 +219,7 @@ STAGES: dict[str, Callable[[Furnishing], None]] = {
     "normal": _normal,
     "early": _early,
     "cause": _cause,
-    "detectors": _detectors,
+    "detectors": calibrated_detectors,
     "figures": _figures,
     "images": image_examples,
     "mitigation": mitigation_examples,

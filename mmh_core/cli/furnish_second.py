@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from mmh_core.cli.furnish import STAGES, benchmark_figures, run_stages
+from mmh_core.cli.furnish import (
+    STAGES,
+    benchmark_figures,
+    calibrated_detectors,
+    run_stages,
+)
 from mmh_core.cli.furnish_examples import image_example, mitigation_example
 from mmh_core.cli.furnishing import Furnishing
 from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
@@ -31,8 +36,8 @@ MODEL_STAGE = "folder"
 #: Kinds of captions of which a finished example is kept, and those of the comparison.
 _EXAMPLES = ("duplicate", "near-duplicate", "template", "unique", "fresh")
 _COMPARED = ("duplicate", "unique", "fresh")
-#: Prompts of each half and kind in the benchmark of detectors. Of all 1,400 at all settings of all
-#: detectors it would take seven hours of an idle core for each network.
+#: Prompts of each half and kind on which detectors are calibrated and compared. Of all 1,400, at
+#: all settings of all detectors, the benchmark takes seven hours of an idle core for each network.
 _BENCHMARKED = 24
 
 
@@ -109,6 +114,7 @@ def second_stages(
         "calibration": lambda at: _calibration(at, inspection),
         "cause": lambda at: _cause(at, inspection, cause_counts),
         "figures": lambda at: _figures(at, inspection, cause_counts),
+        "detectors": lambda at: calibrated_detectors(at, _BENCHMARKED),
         "images": _images,
         "benchmark": lambda at: benchmark_figures(at, _BENCHMARKED),
         "mitigation": _mitigation,
