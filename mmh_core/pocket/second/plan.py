@@ -73,7 +73,7 @@ class SecondConfig:
     )
     denoiser: DenoiserConfig = field(
         default_factory=lambda: DenoiserConfig(
-            Fitting(30_000, 64, 1e-3, warm_up=300), weighting="velocity"
+            Fitting(25_000, 64, 1e-3, warm_up=300), weighting="velocity"
         )
     )
     small: Fitting = field(default_factory=lambda: Fitting(8_000, 64, 1e-3, warm_up=300))
