@@ -8,6 +8,8 @@ QUIET = 0.75
 #: The color behind the page, for what lies above other things. Streamlit says by `color-scheme`
 #: which theme is chosen, whatever the system prefers.
 GROUND = "light-dark(#fcfdfd, #0d1417)"
+#: The color behind the sidebar, for the same.
+SIDEBAR_GROUND = "light-dark(#f0f4f6, #121b1f)"
 #: Text on harm, readable on both grounds.
 HARM = "light-dark(#c62828, #ff8a80)"
 
@@ -36,6 +38,9 @@ STYLE = f"""<style>
 [data-testid="stHeader"] {{background: transparent; pointer-events: none;}}
 [data-testid="stHeader"] :is(a, button) {{pointer-events: auto;}}
 [data-testid="stSidebarUserContent"] {{padding-bottom: 2rem;}}
+/* The button of a form stays in sight while its fields are scrolled. */
+[data-testid="stSidebar"] [data-testid="stLayoutWrapper"]:has(> [class*="_in_sight"])
+  {{position: sticky; bottom: 0; z-index: 2; background: {SIDEBAR_GROUND}; padding: 0.5rem 0;}}
 /* Whoever moves by keys sees where they are; a click leaves no frame around the whole page. */
 [data-testid="stSidebarNavLink"]:focus-visible {{outline: 2px solid currentColor;
   outline-offset: -2px;}}

@@ -56,6 +56,19 @@ MITIGATIONS: dict[str, Mitigation] = {
     ),
 }
 
+#: What of a generation each changes, in the order in which a generation comes to it.
+ACTS_ON: dict[str, tuple[str, ...]] = {
+    "prompt": ("random_tokens", "rewrite"),
+    "prompt embedding": ("embedding_optimization", "raise_lid", "padding_fix"),
+    "starting noise": ("noise_adjustment", "noise_optimization"),
+    "cross-attention": ("attention_masking", "attention_attenuation"),
+    "guidance": ("static_guidance", "opposite_guidance", "dynamic_guidance"),
+    "denoised image": ("sparse_repellency", "anti_memorization_guidance"),
+    "several in turn": ("automatic_chain",),
+}
+#: Those that search the training images while they generate.
+SEARCHING = ("anti_memorization_guidance",)
+
 
 def mitigation(name: str) -> Mitigation:
     """Return a mitigation with its usual strength; ValueError for an unknown name."""

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
+from mmh_core.mitigations.catalogue import ACTS_ON, MITIGATIONS, SEARCHING, mitigation
 
 #: Stored name -> a word of the name that the paper gives it.
 PAPERS = {
@@ -56,3 +56,9 @@ def test_a_variant_says_how_it_differs(name: str) -> None:
     assert ("variant" in (inspect.getdoc(type(found)) or "") or name == "sparse_repellency") == (
         differs
     )
+
+
+def test_every_mitigation_acts_on_one_part_of_a_generation() -> None:
+    listed = [name for names in ACTS_ON.values() for name in names]
+    assert sorted(listed) == sorted(set(MITIGATIONS) - {"none"})
+    assert set(SEARCHING) <= set(listed)

@@ -228,6 +228,31 @@ def test_the_form_says_what_the_precomputed_comparison_asked(app: AppTest) -> No
 
 
 @pytest.mark.parametrize(
+    ("preset", "off"),
+    [
+        # At most as many NFE on top as half of a generation takes, two for each of its steps.
+        (
+            "Quick",
+            {"rewrite", "raise_lid", "noise_optimization", "sparse_repellency",
+             "anti_memorization_guidance", "automatic_chain"},
+        ),
+        ("No training images", {"anti_memorization_guidance"}),
+        ("All", set()),
+    ],
+)  # fmt: skip
+def test_a_preset_switches_on_its_mitigations_and_no_others(
+    app: AppTest, preset: str, off: set[str]
+) -> None:
+    sound(app.run())
+    app.number_input(key="mi_steps").set_value(30)
+    strengths = app.session_state["mi_at_rewrite"]
+    sound(app.button(key=f"mi_preset_{preset}").click().run())
+    on = [name for name in OFFERED if app.toggle(key=f"mi_on_{name}").value]
+    assert on == [name for name in OFFERED if name not in off]
+    assert app.session_state["mi_at_rewrite"] == strengths
+
+
+@pytest.mark.parametrize(
     ("changed", "same"),
     [
         ({}, True),

@@ -36,6 +36,10 @@ def test_a_comparison_from_a_deep_link_to_its_images_and_another_one_cancelled(
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(prompt, timeout=PATIENCE)
     wait_for_app(page, timeout=300)
 
+    # The form is longer than the window, and its button is in sight wherever it is scrolled to.
+    expect(page.get_by_text("Act on the starting noise")).to_be_attached()
+    expect(page.get_by_role("button", name="Compare", exact=True)).to_be_in_viewport()
+
     press(page, "Compare")
     sees(page, re.compile("Your run: 3 mitigations"))
     wait_for_app(page, timeout=300)

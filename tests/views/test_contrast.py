@@ -21,7 +21,7 @@ from mmh_core.memorization.verdict import (
     REVIEW_ROWS,
 )
 from mmh_core.plots import theme
-from views.style import GROUND, HARM, QUIET, QUIET_TEXT
+from views.style import GROUND, HARM, QUIET, QUIET_TEXT, SIDEBAR_GROUND
 
 ROOT = Path(__file__).parents[2]
 TEXT, MARK = 4.5, 3.0
@@ -109,6 +109,8 @@ def test_colors_of_both_themes_are_those_of_the_theme_and_harm_can_be_read() -> 
     assert re.findall(r"/ (\d+)%", QUIET_TEXT) == [f"{100 * QUIET:.0f}"] * 2
     grounds_of_page = re.findall("#[0-9a-f]{6}", GROUND)
     assert grounds_of_page == [_THEMES[name]["backgroundColor"] for name in ("light", "dark")]
+    sidebars = [_THEMES[name]["sidebar"]["backgroundColor"] for name in ("light", "dark")]
+    assert re.findall("#[0-9a-f]{6}", SIDEBAR_GROUND) == sidebars
     assert HARM.startswith(f"light-dark({HARM_COLOR}")
     for color, ground in zip(re.findall("#[0-9a-f]{6}", HARM), grounds_of_page, strict=True):
         assert on(color, ground) >= TEXT

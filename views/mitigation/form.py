@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.mitigations.catalogue import ACTS_ON, mitigation
 from mmh_core.studies.mitigation.run import MitigationConfig
 from mmh_core.studies.mitigation.study import checked
 from views import models as model_session
@@ -13,7 +13,7 @@ from views.images import session as image_session
 from views.images import vocabulary
 from views.mitigation import phrases, state
 from views.mitigation import session as mitigation_session
-from views.mitigation.settings import OFFERED, WHOLE, MitigationSettings
+from views.mitigation.settings import OFFERED, PRESETS, WHOLE, MitigationSettings
 from views.mitigation.state import key
 from views.models import ModelChoice
 from views.widgets import form, past_jobs
@@ -68,9 +68,13 @@ def _request_form(choice: ModelChoice) -> None:
         help="No mitigation and random token insertion are always included, as the baseline "
         "and the control.",
     )
+    _presets()
     steps = int(st.session_state.get(key("steps")) or 1)
-    for name in OFFERED:
-        _toggle(name, steps)
+    for part, names in ACTS_ON.items():
+        offered = [name for name in names if name in OFFERED]
+        st.caption(f"Act on the {part}" if part != "several in turn" else "Apply several in turn")
+        for name in offered:
+            _toggle(name, steps)
     st.toggle(
         "Check side effects on reference prompts",
         key=key("with_normal"),
@@ -85,6 +89,19 @@ def _request_form(choice: ModelChoice) -> None:
     with st.expander("More"):
         _more()
     _compare(choice)
+
+
+def _presets() -> None:
+    """Show the choices of several mitigations by one click."""
+    with st.container(horizontal=True, gap="xsmall"):
+        for label, words in PRESETS.items():
+            st.button(
+                label,
+                key=key(f"preset_{label}"),
+                help=words,
+                on_click=state.use_preset,
+                args=(label,),
+            )
 
 
 def _toggle(name: str, steps: int) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
+from mmh_core.mitigations.catalogue import MITIGATIONS, SEARCHING, mitigation
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment
 from mmh_core.text_to_image.requests import Sampling
 from views.widgets.link_values import MOST_SEED, differences, job_id, numbers, one_of, quoted
@@ -29,6 +29,12 @@ WHOLE = {"images": (1, 8), "seed": (0, MOST_SEED), "steps": (1, 1_000)}
 RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
 #: What a person may switch on, cheap ones first.
 OFFERED = tuple(name for name in MITIGATIONS if name not in ("none", "random_tokens"))
+#: Choices of mitigations by one click: label, and what it says of them.
+PRESETS = {
+    "Quick": "Those that take at most half as long again as generation alone.",
+    "No training images": "Those that need no index of the training images.",
+    "All": "All of them: takes by far the longest.",
+}
 DEFAULT = tuple(
     Treatment(name, MITIGATIONS[name].strength)
     for name in ("sparse_repellency", "padding_fix", "attention_attenuation")
@@ -89,6 +95,15 @@ def with_baselines(treatments: Sequence[Treatment]) -> tuple[Treatment, ...]:
     """Return `none`, random tokens, then the given treatments, each once."""
     none = Treatment("none", MITIGATIONS["none"].strength)
     return tuple(dict.fromkeys((none, RANDOM, *treatments)))
+
+
+def preset(label: str, steps: int) -> tuple[str, ...]:
+    """Return the mitigations of a preset, for a generation of so many steps (two NFE each)."""
+    if label == "Quick":
+        return tuple(name for name in OFFERED if mitigation(name).cost(steps) <= steps)
+    if label == "No training images":
+        return tuple(name for name in OFFERED if name not in SEARCHING)
+    return OFFERED
 
 
 def in_order(treatments: Iterable[Treatment]) -> tuple[Treatment, ...]:

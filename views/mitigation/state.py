@@ -21,6 +21,7 @@ from views.mitigation.settings import (
     MitigationSettings,
     form_of,
     parsed,
+    preset,
     query,
 )
 from views.widgets import linked_state
@@ -131,6 +132,13 @@ def use_form(form: MitigationForm) -> None:
         ]
         state[key(f"on_{name}")] = bool(strengths)
         state[key(f"at_{name}")] = strengths or [mitigation(name).strength]
+
+
+def use_preset(label: str) -> None:
+    """Switch on the mitigations of a preset and no others; strengths stay as they are."""
+    chosen = preset(label, int(st.session_state.get(key("steps")) or 1))
+    for name in OFFERED:
+        st.session_state[key(f"on_{name}")] = name in chosen
 
 
 def use_prompt(prompt: str) -> None:

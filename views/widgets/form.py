@@ -132,15 +132,19 @@ def checked_config(
 
 
 def submit(label: str, icon: str, key: str, refused: str | None, *, ready: bool = True) -> bool:
-    """Show the button of a form and return whether it was pressed; a refusal stands below it."""
-    pressed = st.button(
-        label,
-        type="primary",
-        icon=f":material/{icon}:",
-        width="stretch",
-        key=key,
-        disabled=refused is not None or not ready,
-    )
-    if refused is not None:
-        st.error(layout.plain(refused))
+    """Show the button of a form and return whether it was pressed; a refusal stands below it.
+
+    The style sheet keeps both in sight while the form is scrolled.
+    """
+    with st.container(key=f"{key}_in_sight", gap="xsmall"):
+        pressed = st.button(
+            label,
+            type="primary",
+            icon=f":material/{icon}:",
+            width="stretch",
+            key=key,
+            disabled=refused is not None or not ready,
+        )
+        if refused is not None:
+            st.error(layout.plain(refused))
     return pressed
