@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import cache
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,10 +19,17 @@ from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
-if TYPE_CHECKING:
-    pass
-
 AttributionBy = Literal["guidance norm", "guided score norm", "flipd", "denoising loss", "random"]
+#: The names of the scores as people read them.
+ATTRIBUTION_LABELS: dict[AttributionBy, str] = {
+    "guidance norm": "guidance norm",
+    "guided score norm": "norm of the guided score",
+    "flipd": "FLIPD",
+    "denoising loss": "LID by the denoising loss",
+    "random": "random control",
+}
+#: Draws by which the band of the control is simulated, and the share of them that it holds.
+_DRAWS, _WITHIN = 4_000, 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +76,33 @@ def attribute(
         gradient, nfe = yield from _gradient(model, request, by, log_delta, context)
         scores = torch.stack([_norm(gradient[:, list(rows)]) for rows in tokens.rows]).cpu()
     return Attribution(by, request.prompt, tokens.texts, tokens.spans, scores, nfe)
+
+
+@cache
+def control_ratio(tokens: int) -> float:
+    """Return the ratio to the median that the largest of so many control scores seldom exceeds.
+
+    The .95 quantile of max / median of uniform scores, simulated; a ratio, since scores by
+    different detectors have different units. Infinite for one token, which nothing is larger than.
+    """
+    if tokens < 2:
+        return math.inf
+    scores = torch.rand(_DRAWS, tokens, generator=torch.Generator().manual_seed(0))
+    return float((scores.max(1).values / scores.quantile(0.5, dim=1)).quantile(_WITHIN))
+
+
+def control_band(attribution: Attribution) -> float:
+    """Return the score up to which a token is not told from the random control."""
+    if len(attribution.tokens) < 2:
+        return math.inf
+    return control_ratio(len(attribution.tokens)) * float(attribution.scores.quantile(0.5))
+
+
+def above_control(attribution: Attribution) -> tuple[int, ...]:
+    """Return the tokens whose scores are above the band of the control, largest first."""
+    above = attribution.scores > control_band(attribution)
+    order = attribution.scores.argsort(descending=True, stable=True)
+    return tuple(int(token) for token in order if above[token])
 
 
 def _norm(rows: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from mmh_core.mitigations.attribution import Attribution
+from mmh_core.mitigations.attribution import ATTRIBUTION_LABELS, Attribution, control_band
 from mmh_core.plots import panels, theme
 
 
 def token_bars(attributions: Sequence[Attribution], chosen: int | None = None) -> go.Figure:
     """Draw the score of every token, one panel per attribution, each scaled to its largest.
 
-    `customdata` is the number of the token; the chosen one stands out.
+    The band is what scores of the random control seldom leave. `customdata` is the number of the
+    token; the chosen one stands out.
     """
     count = len(attributions[0].tokens) if attributions else 0
     if not count:
@@ -28,7 +29,8 @@ def token_bars(attributions: Sequence[Attribution], chosen: int | None = None) -
     # Prompts repeat words, so places are numbers and words stand at the ticks.
     style = theme.axis(tickvals=numbers, ticktext=tokens, range=[-0.6, count - 0.4])
     style["showgrid"] = False
-    made = panels.stack(figure, [attribution.by for attribution in attributions], style)
+    headings = [ATTRIBUTION_LABELS[attribution.by] for attribution in attributions]
+    made = panels.stack(figure, headings, style)
     for panel, attribution in zip(made, attributions, strict=True):
         top = float(attribution.scores.max()) or 1.0
         values = [float(score) / top for score in attribution.scores]
@@ -47,6 +49,14 @@ def token_bars(attributions: Sequence[Attribution], chosen: int | None = None) -
                 textposition="none",
                 hovertemplate="%{text}: %{y:.2f} of the largest<extra></extra>",
             )
+        )
+        figure.add_shape(
+            type="rect",
+            **{"x0": 0, "x1": 1, "xref": "paper", "yref": panel.axis},
+            **{"y0": 0, "y1": min(1.1, control_band(attribution) / top)},
+            fillcolor=theme.BAND,
+            line_width=0,
+            layer="below",
         )
         axis = theme.axis(range=[0, 1.1], domain=[panel.low, panel.high], nticks=3)
         figure.update_layout({f"yaxis{panel.number}": axis | {"anchor": "x"}})

@@ -131,6 +131,9 @@ def test_token_bars_are_scaled_to_their_largest_and_mark_the_chosen_one() -> Non
     assert first.marker.color[1] == theme.RING and first.marker.color[0] == theme.ACCENT
     assert control.marker.color[0] == theme.NEUTRAL
     assert figure.layout.xaxis.ticktext == ("a", "red", "fox", "in", "the", "snow")
+    # A band of the control in each panel, in the panel's own scale: here above the largest bar.
+    bands = [(shape.yref, shape.y0, shape.y1) for shape in figure.layout.shapes]
+    assert bands == [("y", 0, 1.1), ("y2", 0, 1.1)]
 
 
 def test_tokens_are_shown_and_never_obeyed() -> None:

@@ -362,6 +362,7 @@ def test_without_a_training_to_show_the_page_says_so(app: AppTest) -> None:
 
 def test_words_are_scored_and_a_word_can_be_chosen(app: AppTest) -> None:
     open_tab(app, "words")
+    assert "No word stands out from the random control" in pages_html(app)
     assert app.selectbox(key="mi_token").options[1] == "2. red"
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())

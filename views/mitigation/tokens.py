@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from mmh_core.installation import PROGRAM
-from mmh_core.mitigations.attribution import Attribution
+from mmh_core.mitigations.attribution import ATTRIBUTION_LABELS, Attribution
 from mmh_core.mitigations.wording import Word
 from mmh_core.plots.token_bars import token_bars
 from mmh_core.records import MMHError
@@ -17,6 +17,7 @@ from mmh_core.studies.mitigation.token_attribution import (
     ATTRIBUTION_SCORES,
     TokenRun,
     suggestion,
+    token_finding,
     with_word,
     without_word,
     word_at,
@@ -35,9 +36,10 @@ def section(run: MitigationRun, settings: MitigationSettings) -> None:
     """Show the bars, the choice of a word, and the result of another wording."""
     layout.heading(
         "Token attribution",
-        "How much each detector changes with each token; the largest of each is 1. Gray is the "
-        "control: random scores. A high bar is a hint and no proof; the score can also fall on "
-        "the token after the one that caused it.",
+        "How much each detector's score changes with each token; the largest of each is 1. Gray "
+        "bars are the control, random scores, and the largest of such scores stays within the "
+        "gray band 95 times of 100. A bar above it is a hint and no proof: the score can also "
+        "fall on the token after the one that caused it.",
     )
     scores = _scores(run, settings)
     if scores is None or not scores.attributions:
@@ -48,6 +50,7 @@ def section(run: MitigationRun, settings: MitigationSettings) -> None:
         return
     chosen = st.session_state.get(key("token"))
     chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(first.tokens) else None
+    layout.finding(token_finding(scores))
     layout.chart(token_bars(scores.attributions, chosen), _CHART, on_select=_take_bar)
     for sentence in scores.left_out:
         st.caption(layout.plain(sentence))
@@ -85,8 +88,8 @@ def _scores(run: MitigationRun, settings: MitigationSettings) -> TokenRun | None
             state.remember()
             st.rerun()
     st.caption(
-        f"Evaluates {', '.join(ATTRIBUTION_SCORES[:-1])} and a random control; it costs about "
-        "as much as one mitigation."
+        f"Evaluates {', '.join(ATTRIBUTION_LABELS[by] for by in ATTRIBUTION_SCORES[:-1])} and a "
+        "random control; it costs about as much as one mitigation."
     )
     return None
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
+from mmh_core.counting import agreeing
+from mmh_core.mitigations.attribution import (
+    ATTRIBUTION_LABELS,
+    Attribution,
+    AttributionBy,
+    above_control,
+    attribute,
+)
 from mmh_core.mitigations.interface import MitigationContext, reporting
 from mmh_core.mitigations.synonyms import SYNONYMS
 from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
@@ -23,6 +30,9 @@ ATTRIBUTION_SCORES: tuple[AttributionBy, ...] = (
     "denoising loss",
     "random",
 )
+
+#: Words that a sentence names at most.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,46 @@ def token_study(
             continue
         run = replace(run, attributions=(*run.attributions, attribution))
     yield Progress(1.0, "Finished", run)
+
+
+def token_finding(run: TokenRun) -> str:
+    """Return in a sentence which words stand out from the random control, and by which scores.
+
+    A word stands out by a score where one of its tokens is above the control's band.
+    """
+    detectors = [each for each in run.attributions if each.by != "random"]
+    by_word: dict[str, list[str]] = {}
+    for each in detectors:
+        words = [word_at(each, token) for token in above_control(each)]
+        for text in dict.fromkeys(word.text for word in words if word is not None):
+            by_word.setdefault(text, []).append(ATTRIBUTION_LABELS[each.by])
+    if not detectors:
+        return "No detector could score the tokens of this prompt."
+    if not by_word:
+        return (
+            "No word stands out from the random control: token attribution does not say which "
+            "words to change here."
+        )
+    most = max(map(len, by_word.values()))
+    strongest = [text for text, labels in by_word.items() if len(labels) == most]
+    names = _listed([f"“{text}”" for text in strongest[:_NAMED]])
+    if len(strongest) > _NAMED:
+        names = f"{len(strongest)} words, {names} among them,"
+    stand = agreeing(len(strongest), "stands", "stand")
+    if most == len(detectors):
+        by = f"by {'both' if most == 2 else f'all {most}'} scores" if most > 1 else ""
+        hint = "change these words first" if len(strongest) > 1 else "change this word first"
+    else:
+        by = f"by {most} of {len(detectors)} scores"
+        if len(strongest) == 1:
+            by = f"by {_listed(by_word[strongest[0]])} alone"
+        hint = "the scores disagree, so this is a weak hint"
+    return f"{names} {stand} out from the random control {by}".rstrip() + f": {hint}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Return words as a list in a sentence."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def word_at(attribution: Attribution, token: int) -> Word | None:
