@@ -9,7 +9,7 @@ layout.title(
     "A generative model sometimes reproduces its training images instead of making new ones. "
     "This app shows where: there, the model's **local intrinsic dimension** (LID), the number "
     "of directions in which it could still change an image, is too small. Every result comes "
-    "with the nearest training image, its uncertainty, and what it does not prove.",
+    "with its uncertainty, the nearest training image, and what it does not prove.",
     term="memorization",
 )
 

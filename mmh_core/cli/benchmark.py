@@ -20,6 +20,7 @@ from mmh_core.cli.options import (
     LabelledTable,
     ModelName,
     ReferenceTable,
+    Resume,
     RunFile,
     Seeds,
     Windows,
@@ -43,24 +44,31 @@ def benchmark(
     merge: Annotated[
         list[Path] | None,
         typer.Option(
-            help="File of --json of one network; given for each, this prints the first with mean "
-            "and spread over all and runs nothing."
+            help="JSON file of the finished benchmark of one network; repeat it for each network. "
+            "Prints the tables of the first with mean and standard deviation over all, and "
+            "computes nothing anew."
         ),
     ] = None,
     seeds: Seeds = "0,1,2,3",
     log_delta: Annotated[
-        float | None, typer.Option(help="Noise scale of LID; else the model's own, or a plateau.")
+        float | None,
+        typer.Option(
+            help="Natural logarithm of the noise scale (sigma / alpha) at which LID is estimated; "
+            "else the model's calibrated one, or a plateau of its LID curve."
+        ),
     ] = None,
     column: Column = "",
     calibration: CalibrationFile = None,
     out: RunFile = None,
     json_file: JsonFile = None,
-    resume: Annotated[bool, typer.Option(help="Resume from the work folder.")] = False,
+    resume: Resume = False,
     work: WorkFolder = Path(".mmh/benchmark"),
     most: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Prompts of each half and kind at most, groups in turn; else all."
+            min=1,
+            help="Use at most this many prompts of each kind in each half (calibration and test), "
+            "spread evenly over their groups; else all.",
         ),
     ] = None,
     windows: Windows = 1,
@@ -71,11 +79,12 @@ def benchmark(
 ) -> None:
     """Compare every detector on labelled prompts, half of them for calibration; print a table.
 
-    The shipped model has labelled prompts of its own; another one needs a table of them. The
-    early scan of --calibration, else of the shipped model's own calibration, has a row of its
-    own; the early scan is timed beside the published way. With --resume finished parts are kept
-    in the work folder and used again.
+    The shipped model has labelled prompts of its own; another one needs a table of them. Two
+    rows are early scans: one tuned like every detector, and one with the times of --calibration,
+    else of the shipped model's own, by which tables are scanned; its speed is compared with that
+    of generating images.
     """
+    from mmh_core.store.kept import forget_kept
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
     from mmh_core.studies.detection.labelled_prompts import thinned
     from mmh_core.studies.detection.throughput import throughput
@@ -100,7 +109,8 @@ def benchmark(
     check_labelled(labelled)
     searched = index_of(index, index_images, embedder)
     subject = load_subject(model, device, index=searched, calibration=calibration, windows=windows)
-    # The model's early scan may know prompts of a person's own table, so there it is made anew.
+    # It may have been calibrated on prompts of a person's own table (leakage): then only the early
+    # scan that is tuned here is compared.
     usable = calibration is not None or (own and prompts is None)
     early = subject.calibration.early if usable else None
     if early is not None and early.seeds != numbers:
@@ -110,13 +120,15 @@ def benchmark(
                 f"{','.join(map(str, early.seeds))}: give them by --seeds."
             )
         early = None
+    if not resume:
+        forget_kept(work)
     run = run_steps(
         benchmark_study(
             *(labelled, subject),
             seeds=numbers,
             log_delta=log_delta,
             early=early,
-            kept=work if resume else None,
+            kept=work,
         )
     )
     pace = run_steps(throughput(subject.model, [prompt.prompt for prompt in run.prompts]))

@@ -98,13 +98,14 @@ def images(
         "estimators": _names(estimators),
         "curve": curve,
     }
-    # Before the model is loaded, which takes its time, and again with what the model recommends.
+    # Now with placeholders for what the model recommends, so that a wrong option fails before the
+    # model is loaded, which takes its time; the study checks again.
     checked(_config(model, options, None))
     indexed = index_of(index, index_images, embedder)
     subject = load_subject(model, device, index=indexed, calibration=calibration)
     config = checked(_config(model, options, subject.model))
     if keep is not None:
-        # The page scrubs through decoded steps; the folder does without.
+        # Only the app shows the denoising trajectory, so only a kept run stores its frames.
         config = replace(config, frames=ImageConfig.frames)
     run = run_steps(
         scanned(image_study(config, subject), subject.model, subject.calibration.early)
@@ -138,9 +139,9 @@ def audit(
 ) -> None:
     """Search an image among the training images and estimate its LID; print JSON.
 
-    Under "settings" stand those of an image that this app generated, null for any other. It is
-    judged by them: with its prompt unless --caption gives another, "" for none, and among the
-    reference prompts of its sampling.
+    An image that this app generated carries its settings, which are printed under "settings" (null
+    for other images). Its prompt is then the caption, unless --caption gives another ("" for
+    none), and its LID is compared with reference prompts at the same sampling.
     """
     from dataclasses import asdict
 
@@ -253,7 +254,10 @@ def _nearest(copy: ImageCopyEvidence) -> list[str]:
 
 
 def _config(model: str, values: dict[str, Any], loaded: TextToImage | None) -> ImageConfig:
-    """Return the config; what is not given is the model's own, or while it is unknown, small."""
+    """Return the config; what is not given is what the model recommends.
+
+    Before it is loaded (None), small placeholders stand for that.
+    """
     from mmh_core.studies.images.run import ImageConfig, default_config
     from mmh_core.text_to_image.requests import Sampling
 

@@ -21,6 +21,7 @@ from mmh_core.cli.options import (
     ModelName,
     OutFolder,
     ReferenceTable,
+    Resume,
     Seeds,
     Windows,
     WorkFolder,
@@ -91,8 +92,8 @@ def mitigate(
 ) -> None:
     """Generate a prompt with every mitigation from the same noise; write images and a report.
 
-    No mitigation and random words are always drawn. The same command gives the same bytes on one
-    machine.
+    Two baselines are always included: no mitigation, and random token insertion. The same command
+    gives the same bytes on one machine.
     """
     from mmh_core.report.command import run_command
     from mmh_core.report.folder import check_folder, write_folder
@@ -112,7 +113,8 @@ def mitigate(
         )
     prompts, numbers = (prompt, *(references or ())), seed_numbers(seeds)
     treatments = treatments_of(mitigations)
-    # Before the model is loaded, which takes its time, and again with what the model recommends.
+    # Now with placeholders for what the model recommends, so that a wrong option fails before the
+    # model is loaded, which takes its time; the study checks again.
     small = MitigationConfig(model, prompts, numbers, treatments, Sampling(steps or 1, 1.0, 8, 8))
     checked(small)
     indexed = index_of(index, index_images, embedder)
@@ -162,7 +164,7 @@ def mitigation_benchmark(
     ] = 8,
     seeds: Seeds = "0,1,2,3",
     json_file: JsonFile = None,
-    resume: Annotated[bool, typer.Option(help="Resume from the work folder.")] = False,
+    resume: Resume = False,
     work: WorkFolder = Path(".mmh/mitigation-benchmark"),
     model: ModelName = "pocket-sd",
     prompts: LabelledTable = None,
@@ -233,7 +235,8 @@ def comparison_table(run: MitigationRun) -> str:
         *("mitigation", "strength", "copy rate", "solved", "not solved", "subject lost"),
         "reference prompts",
         *("similarity", "alignment", "LID", "NFE"),
-        *("copies of paraphrases", "of other seeds", "after the attack", "its control"),
+        *("copies, paraphrases", "copies, other seeds"),
+        *("copies, attack", "copies, attack on reference prompts"),
     ]
     rows = []
     judged = treatment_results(run)

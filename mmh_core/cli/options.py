@@ -49,6 +49,9 @@ WorkFolder = Annotated[
         help="Folder of finished parts, so that a stopped command can be resumed.",
     ),
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Use the finished parts in the work folder again.")
+]
 Column = Annotated[
     str,
     typer.Option(

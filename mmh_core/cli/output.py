@@ -1,4 +1,4 @@
-"""What all commands share: places to write to, progress on standard error, JSON."""
+"""What all commands share: their models and tables, places to write to, progress, JSON."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check_places(*paths: Path | None) -> None:
 
 
 def kept_calibration(path: Path) -> Calibration | None:
-    """Return what a file holds whose parts a command is to make anew, None where there is none.
+    """Return the calibration in a file that a command is about to update, None for a new file.
 
     Refuses, before the work, a folder and a file of another kind. Raises MMHError.
     """
@@ -91,7 +91,7 @@ def run_to_end(progress: Iterator[Progress[Result | None]]) -> Result | None:
     """Run long work to its end, with progress on standard error; return its last result, if any.
 
     A terminal shows one line, written over itself; a file gets a line for every new stage and
-    every half minute. Messages that differ in numbers or behind a colon only are of one stage.
+    every half minute. Messages that differ only in numbers or after a colon are of one stage.
     """
     live = sys.stderr.isatty()
     last: Progress[Result | None] | None = None
@@ -176,9 +176,9 @@ def load_subject(
     calibration: Path | Calibration | None = None,
     windows: int = 1,
 ) -> Subject:
-    """Open a subject, with its notes on standard error, on as many threads as the pages take.
+    """Open a subject, with its notes on standard error.
 
-    On fewer where the environment says so.
+    It computes on as many threads as the pages take, or on fewer where the environment says so.
     """
     from mmh_core.subject.subject import open_subject
 
@@ -200,7 +200,7 @@ def _draw_images(name: str) -> None:
 
 
 def load_model(name: str, device: str, windows: int = 1) -> TextToImage:
-    """Open a model alone, likewise, for a command that compares with no training image."""
+    """Open a model alone, with notes and threads as `load_subject`, to compare with no image."""
     from mmh_core.subject.devices import device_of
     from mmh_core.text_to_image.stable_diffusion import load
 

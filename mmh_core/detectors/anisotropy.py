@@ -38,7 +38,7 @@ class Anisotropy(BranchEstimate):
 
     def of_branches(self, branches: BranchPredictions) -> Tensor:
         """Return the mean cosines (b, 1), NaN where the prompt has no effect."""
-        delta, eps_u = branches.both()
+        delta, eps_u = branches.guidance_and_unconditional()
         cosines = cosine_similarity(eps_u.flatten(2), delta.flatten(2), dim=2)
         length = delta.flatten(1).norm(dim=1) / eps_u.flatten(1).norm(dim=1)
         return torch.where(length > _ROUNDING, cosines.mean(1), torch.nan)[:, None]

@@ -25,7 +25,7 @@ class BranchPredictions:
     conditional: Tensor
     unconditional: Tensor | None
 
-    def both(self) -> tuple[Tensor, Tensor]:
+    def guidance_and_unconditional(self) -> tuple[Tensor, Tensor]:
         """Return the guidance vector `eps_c - eps_u`, and `eps_u`."""
         if self.unconditional is None:
             raise ValueError("The unconditional branch was not evaluated: set needs_both.")

@@ -1,7 +1,8 @@
-"""The two times of the early scan for a model, chosen on labelled prompts.
+"""The two times of the early scan by which a model's tables are scanned, from labelled prompts.
 
 Published times are for latents of 64 x 64. A smaller latent loses its signal at less noise: at
-t = .98 a latent of 8 x 8 has nothing left that depends on the prompt.
+t = .98 the prediction for a latent of 8 x 8 hardly depends on the prompt any more. The benchmark
+tunes an early scan of its own, by the rule of all detectors (`detectors.tuning`).
 """
 
 from __future__ import annotations
@@ -36,12 +37,11 @@ def choose_times(
             "Times are chosen by separating memorized from reference prompts: label some of both."
         )
     scans = {(high, low): EarlyScan(high, low) for high in grid for low in grid}
-    both = [measure(model, inputs, [EarlyScan(t, t)])["early_scan"].values for t in grid]
-    columns = dict(zip(grid, both, strict=True))
+    by_time = {t: measure(model, inputs, [EarlyScan(t, t)])["early_scan"].values for t in grid}
     reference = ~memorized[inputs.prompt]
     areas = {}
     for (high, low), scan in scans.items():
-        values = torch.stack([columns[high][:, 0], columns[low][:, 1]], dim=1)
+        values = torch.stack([by_time[high][:, 0], by_time[low][:, 1]], dim=1)
         score = per_prompt(fit(scan, values[reference]).score(values), inputs)
         areas[high, low] = float(area_under_curve(score[memorized], score[~memorized]))
     return max(sorted(areas, reverse=True), key=areas.__getitem__)

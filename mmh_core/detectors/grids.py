@@ -1,4 +1,6 @@
-"""The free settings of detectors and their candidate values, of which `detectors.tuning` chooses.
+"""The free settings of detectors and the candidate values from which `detectors.tuning` chooses.
+
+Times t run from 0, data, to 1, pure noise, as everywhere in this package.
 
 A detector states its own grid: the candidates of each of its fields that labels may set.
 """
@@ -16,15 +18,16 @@ Grid = Mapping[str, tuple[float, ...]]
 
 #: Times of detectors that look at pure noise, the published ones first.
 TIMES = (0.98, 0.8, 0.6, 0.4, 0.2, 0.04)
-#: Times of detectors that add noise to an image: with more of it little of the image is left.
+#: Times of detectors that add noise to an image: later ones leave little of the image.
 IMAGE_TIMES = (0.1, 0.04, 0.2, 0.4)
-#: Noise scales of LID and of the denoised spread, in units of the latents' spread.
+#: Noise scales sigma / alpha of LID and of the denoised spread, in the units in which the network
+#: sees its data: scaled latents, whose standard deviation is about 1.
 LOG_DELTAS = tuple(math.log(delta) for delta in (0.23, 0.34, 0.5, 0.75, 1.1, 1.6))
 
 
 @runtime_checkable
 class Tunable(Protocol):
-    """A detector with free settings: a dataclass, the candidates of whose fields are its grid."""
+    """A dataclass with a class attribute `grid`: candidate values of some of its fields."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     grid: ClassVar[Grid]

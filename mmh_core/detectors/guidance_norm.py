@@ -35,7 +35,7 @@ class GuidanceNorm(BranchEstimate):
 
     def of_branches(self, branches: BranchPredictions) -> Tensor:
         """Return the norms (b, 1)."""
-        delta, _ = branches.both()
+        delta, _ = branches.guidance_and_unconditional()
         length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, keepdim=True)
         return length
 

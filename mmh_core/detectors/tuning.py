@@ -1,4 +1,6 @@
-"""The one rule by which the free settings of all detectors are set on labelled prompts.
+"""The one rule by which the benchmark sets the free settings of all detectors.
+
+The early scan that scans tables has times of its own, from `detectors.early_times`.
 
 Times, noise scales and signs: every setting of a detector's grid is scored on the calibration
 half, each prompt with constants that were fitted without its fold; the setting and the sign with
@@ -36,10 +38,10 @@ FOLDS = 5
 class TunedSetting:
     """A detector's times, noise scale and sign as the rule sets them.
 
-    `t` is NaN where the detector has no time; of a detector with two, `t` (also `high`) is the
-    higher and `low` the lower one, NaN for one without. `log_delta` is NaN and `log_delta`
-    where it has no noise scale. `sign` is -1 where reference prompts score higher as published,
-    else 1. `auc` is that of the calibration half, the largest of `choices` settings.
+    `t` is the time, or the higher of two, of which `low` is the other; `log_delta` is the natural
+    logarithm of the noise scale. Each is NaN for a detector without such a setting. `sign` is -1
+    where reference prompts score higher as published, else 1. `auc` is the area on the calibration
+    half, the largest of `choices` pairs of a setting and a sign, NaN where none could be scored.
     """
 
     name: str
@@ -116,7 +118,7 @@ def grid_settings(detector: Detector) -> tuple[Detector, ...]:
 
 
 def at_setting(detector: Detector, setting: TunedSetting | None) -> Detector:
-    """Return the detector at a setting; its sign is for `signed`, after the fit."""
+    """Return the detector at a setting; `signed` applies its sign after the fit."""
     if setting is None or not isinstance(detector, Tunable):
         return detector
     values = {name: float(getattr(setting, name)) for name in detector.grid}
@@ -146,7 +148,8 @@ def tuned(
 ) -> tuple[tuple[TunedSetting, ...], dict[str, Measurement]]:
     """Return the setting of every detector, and its measurement at that setting.
 
-    `measurements` of the prompts with labels (P,) are by the keys of `keyed`.
+    `measurements` has one of (P S, F) values, P prompts with S seeds each, for each key of
+    `keyed`; `memorized` (P,) are the labels.
     """
     chosen, at_chosen = [], {}
     for name, settings in settings_of.items():
@@ -164,9 +167,10 @@ def _key(name: str, number: int) -> str:
 def best_setting(
     settings: Sequence[Detector], columns: Sequence[Tensor], memorized: Tensor
 ) -> TunedSetting:
-    """Return the setting and sign with the largest area; `columns` (P S, F) are those of each.
+    """Return the setting and sign with the largest area.
 
-    `memorized` (P,) bool are the labels. A setting without scores of both labels has no area, nor
+    `columns` has one tensor (P S, F) for each setting: P prompts, S seeds, F numbers; `memorized`
+    (P,) bool are the labels. A setting without scores of both labels has no area, nor
     has one whose constants cannot be fitted to the reference prompts.
     """
     choices = 2 * len(settings)

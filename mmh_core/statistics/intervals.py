@@ -40,7 +40,10 @@ class Interval:
 
 
 def axis_ends(figures: Sequence[Interval], room: float) -> tuple[float, float]:
-    """Return the least and the largest of all figures and ends, this share of the width apart."""
+    """Return the limits of a chart's axis: the range of all values and interval ends, widened.
+
+    `room` is the share of the range that is added at each side, of 0.1 where the range is empty.
+    """
     parts = (part for each in figures for part in (each.value, each.low, each.high))
     finite = [part for part in parts if math.isfinite(part)]
     low, high = min(finite), max(finite)
@@ -51,10 +54,10 @@ def axis_ends(figures: Sequence[Interval], room: float) -> tuple[float, float]:
 def share_interval(count: int, among: int) -> Interval:
     """Return a share with the exact interval of Clopper and Pearson (1934).
 
-    It holds in 95 % of cases at least, whatever the share and the number of cases, where Wilson's
-    falls to 83 % for shares near 0 or 1, and an interval that turns one-sided at a count of 0 or
-    all to 92.8 %. Without any case nothing is known: NaN. Errors: ValueError for a count that is
-    not from 0 to `among`.
+    It holds in 95 % of cases at least, whatever the share and the number of cases, where the
+    coverage of Wilson's falls to 83 % for shares near 0 or 1, and that of an interval that is
+    one-sided at a count of 0 or all to 92.8 %. Without any case nothing is known: NaN. Errors:
+    ValueError for a count that is not from 0 to `among`.
     """
     from scipy.stats import binomtest
 
@@ -67,7 +70,10 @@ def share_interval(count: int, among: int) -> Interval:
 
 
 def least_of_all(count: int) -> float:
-    """Return the rate of which `count` of `count` cases are at least the sign, one-sided."""
+    """Return the one-sided 95 % lower bound of a rate when all of `count` cases have succeeded.
+
+    It is `0.05^(1 / count)`: at that rate, all of them succeed in 5 % of samples.
+    """
     return float((1 - LEVEL) ** (1 / count))
 
 
@@ -96,8 +102,8 @@ def median_interval(values: Tensor) -> Interval:
     """Return the median of values (N,) with the order statistics that hold it in 95 % of cases.
 
     The ends are those of the sign test (Thompson 1936; Conover, "Practical nonparametric
-    statistics", section 3.2), whatever the distribution: for fewer than six values none reach so
-    far, and they are NaN. NaN values are left out; NaN without any.
+    statistics", section 3.2), whatever the distribution: of fewer than six values no order
+    statistics hold it so often, and the ends are NaN. NaN values are left out; NaN without any.
     """
     from scipy.stats import binom
 
@@ -152,7 +158,7 @@ def mean_interval(values: Tensor) -> Interval:
 
 
 def _without_skewness(value: float, skewness: float, count: int) -> float:
-    """Return the inverse of Hall's `g(w) = w + s w^2 / 3 + s^2 w^3 / 27 + s / 6 n` at a value."""
+    """Return the inverse of Hall's `g(w) = w + s w^2 / 3 + s^2 w^3 / 27 + s / (6 n)`."""
     if abs(skewness) < ROUNDING:
         return value
     inside = 1 + skewness * (value - skewness / (6 * count))
@@ -191,10 +197,11 @@ def _uniform_weights(count: int) -> Tensor:
 
 
 def mean_rate_interval(values: Tensor) -> Interval:
-    """Return the mean of rates (N,) of few alike cases, such as networks, with a 95 % interval.
+    """Return the mean of rates (N,) of a few networks that hardly differ, with a 95 % interval.
 
-    That of `mean_interval` within 0 and 1: its spread is that of the rates, which are alike.
-    Equal ones leave no interval of no width but `mean_share_interval`.
+    That of `mean_interval`, clipped to [0, 1]: `mean_share_interval` holds whatever the rates are
+    and is far too wide for a few that are nearly equal. It is used only where all are equal, which
+    leaves the other no width.
     """
     interval = mean_interval(values)
     if interval.low == interval.high:

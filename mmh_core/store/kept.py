@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,9 @@ from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
 
 Record = TypeVar("Record")
+#: Digits of a record's digest, which are its file's name.
+_DIGITS = 32
+_NAME = re.compile(rf"[0-9a-f]{{{_DIGITS}}}\.safetensors")
 
 
 def kept_path(folder: Path | None, key: object) -> Path | None:
@@ -22,7 +26,14 @@ def kept_path(folder: Path | None, key: object) -> Path | None:
     if folder is None:
         return None
     digest = hashlib.sha256(repr((code_version(), key)).encode()).hexdigest()
-    return folder / f"{digest[:32]}.safetensors"
+    return folder / f"{digest[:_DIGITS]}.safetensors"
+
+
+def forget_kept(folder: Path) -> None:
+    """Remove the records that are kept in a folder, and nothing else that lies there."""
+    for path in folder.glob("*.safetensors"):
+        if _NAME.fullmatch(path.name):
+            path.unlink()
 
 
 def load_kept(path: Path | None, kind: type[Record]) -> Record | None:

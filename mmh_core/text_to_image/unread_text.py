@@ -1,4 +1,4 @@
-"""The parts of a prompt that a text encoder loses: the end that it cuts off, unknown letters."""
+"""The parts of a prompt that a text encoder truncates, or encodes as bytes it hardly learned."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class UnreadText:
-    """The parts of a prompt that do not reach the network.
+    """The parts of a prompt that a text encoder truncates, or encodes as bytes it hardly learned.
 
-    `cut` is its end beyond the encoder's window; `unread` are its letters that the tokenizer knows
-    as loose bytes only, in order of appearance, which the model has hardly ever seen. "" where
+    `cut` is its end beyond the encoder's window, which does not reach the network; `unread` are
+    its letters without a token of their own, in order of appearance: they reach it as single
+    bytes, which the model has hardly ever seen. "" where
     everything is read. `windows` is how many context windows would hold all of it, 0 where that is
     unknown.
     """

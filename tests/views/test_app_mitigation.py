@@ -102,7 +102,7 @@ def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
         "Copy rate after": "0%",
         "Alignment": "0.42 → 0.39",
         "LID": "3.0 → 22.0",
-        "Reference prompts": "Unchanged",
+        "Reference prompts": "No harm shown",
     }
     shown = pages_html(app)
     assert PROMPT in shown and "Static transition point" in shown and REFUSAL in shown

@@ -58,7 +58,8 @@ def groups(run: BenchmarkRun) -> None:
         "A group of memorized prompts is compared with all reference prompts, a group of "
         "reference prompts with all memorized ones; in brackets its number of prompts. "
         + (
-            "A detector earns its place where it is right of text alone."
+            "The baseline, text alone, scores the words of a prompt without the model: a detector "
+            "whose mark is not to the right of it adds nothing."
             if text is not None
             else "Text alone, the baseline, was not measured in this file."
         ),

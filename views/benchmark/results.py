@@ -213,7 +213,7 @@ def _causes(run: BenchmarkRun) -> None:
         if not math.isnan(cause.threshold):
             rows.append(
                 (
-                    "Decision rule for overfitting (of an earlier version): data LID",
+                    "Threshold on data LID that the version of this file used",
                     f"> {cause.threshold:.1f} dimensions",
                 )
             )
@@ -262,7 +262,7 @@ def _combined(run: BenchmarkRun) -> None:
             "A logistic regression, fitted on the calibration half",
             f"Five-fold cross-validation within that half gives an AUC of {combined.cv_auc:.3f}; "
             f"on the test half it is {combined.row.all.auc:.3f}. Each score enters in units of "
-            "its spread over reference prompts. Detectors that go together share their weight, so "
+            "its spread over reference prompts. Correlated detectors share their weight, so "
             "a small one does not mean that a detector is useless.",
         )
         order = sorted(range(len(combined.names)), key=lambda k: -abs(float(combined.weights[k])))

@@ -110,8 +110,8 @@ def _guidance_norm(image: ImageResult, context: ImageContext, name: str) -> None
         layout.chart(images.guidance_norms(image, context.reference), f"im_norm_{name}")
     elif len(norm) and not math.isnan(float(norm[0])):
         st.caption(
-            "An uploaded image has no sampling steps. At the least noise the guidance norm of its "
-            f"caption is {float(norm[0]):.2g}."
+            "An uploaded image has no sampling steps. At the smallest noise scale the guidance "
+            f"norm with its caption is {float(norm[0]):.2g}."
         )
     else:
         st.caption("Guidance needs a caption: enter one above to see its norm and the region map.")

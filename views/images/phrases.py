@@ -66,10 +66,10 @@ def percentile(lid: ImageLid | None) -> str:
 
 
 def percentile_words(percentile: float) -> str:
-    """Return how many reference images have a lower LID, from their share (0 to 1)."""
+    """Return how many images of reference prompts have a lower LID, from their share (0 to 1)."""
     if percentile == 0:
-        return "no reference image is lower"
-    return f"{whole_percent(percentile)} of reference images are lower"
+        return "no image of reference prompts is lower"
+    return f"{whole_percent(percentile)} of reference prompts' images are lower"
 
 
 def nearest(image: ImageResult) -> str:
@@ -90,7 +90,7 @@ def truth(prompt: PromptTruth | None) -> str:
     """Return how a prompt of the shipped world was trained, by construction."""
     if prompt is None:
         return "not a training caption"
-    wording = "training caption" if prompt.trained else "paraphrase of one"
+    wording = "training caption" if prompt.trained else "paraphrase of a training caption"
     return f"{kind_words(prompt.kind)} ({wording}), data LID {number(prompt.lid, 0)}"
 
 

@@ -123,8 +123,8 @@ def detail(
             "LID across noise scales",
             "The plateau is the LID. At smaller noise scales the network's approximation error "
             "dominates, at larger ones the shape of the whole data; without a plateau the value "
-            "is uncertain. Of several plateaus that at the smallest noise scale is taken: thin "
-            "directions count too.",
+            "is uncertain. Of several plateaus the one at the smallest noise scale is used, "
+            "since it counts thin directions too.",
             help=words.PLATEAU,
         )
         layout.chart(curves.lid_curve(run, snapshot, chosen), "mf_curve")

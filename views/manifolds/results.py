@@ -188,7 +188,8 @@ def _beside_fresh_data(run: ManifoldRun, snapshot: Snapshot) -> str:
     if excess.low <= 0 <= excess.high:
         return f"not distinguishable from {level}"
     points = abs(100 * excess.value)
-    return f"{points:.0f} points {'above' if excess.value > 0 else 'below'} {level}"
+    side = "above" if excess.value > 0 else "below"
+    return f"{points:.0f} percentage points {side} {level}"
 
 
 def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:

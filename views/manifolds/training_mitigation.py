@@ -34,7 +34,8 @@ def section(run: ManifoldRun) -> None:
         stop_early = st.toggle(
             "Early stopping",
             key="mf_stopped_early",
-            help="Take the step with the fewest samples memorized by LID among those that fit.",
+            help="Of the steps with a good fit, take the one with the fewest samples memorized by "
+            "LID.",
         )
     columns = [("as trained", run.snapshots[-1])]
     other = run

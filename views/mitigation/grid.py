@@ -187,7 +187,8 @@ def side_effects(run: MitigationRun) -> None:
     layout.heading(
         "Side effects on reference prompts",
         "The same mitigations on prompts that are not memorized: a good one leaves their "
-        "alignment unchanged and makes no copies. The image itself may change.",
+        "alignment unchanged and makes no copies. The image may change, but not more than from "
+        "seed to seed.",
         help=f"{phrases.ALIGNMENT} {phrases.INTERVAL}",
     )
     others = range(1, len(run.config.prompts))

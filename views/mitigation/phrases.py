@@ -11,8 +11,8 @@ from mmh_core.studies.mitigation.run import Cell, Treatment
 from views.widgets.words import duration_words
 
 COPY_RATE = (
-    "Share of images that reproduce a training image or a layout that many training images "
-    "share, by the thresholds of the copy search."
+    "Share of copies among the images that the copy search decides: images that reproduce a "
+    "training image, or a layout that many training images share."
 )
 ALIGNMENT = (
     "CLIP similarity of the image and the original prompt, by the model's own CLIP: higher is "
@@ -25,10 +25,10 @@ UNSOLVED = (
     "Compare it with the training image."
 )
 PASSES = (
-    "A mitigation passes where every image is solved: no copy by the search, LID risen beyond "
-    "its error, alignment at least nine tenths of that without mitigation and the subject of "
-    "the prompt; where reference prompts are unharmed, if they were generated; and where copies "
-    "do not come back, if that was tried."
+    "A mitigation passes if (1) every image is solved: no copy by the search, LID risen beyond "
+    "its error, alignment at least 0.9 of that without mitigation, and the subject of the prompt "
+    "still shown; (2) reference prompts are unharmed, if they were generated; (3) copies do not "
+    "come back, if that was tried."
 )
 WEAK = (
     "The alignment comes from a small CLIP, which need not notice a wrong subject: look at the "

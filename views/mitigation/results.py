@@ -142,15 +142,16 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentResult) -> None:
     )
     layout.metric(
         "Reference prompts",
-        effect.capitalize(),
+        effect.capitalize() if effect != "unchanged" else "No harm shown",
         _REFERENCES[effect],
-        "Prompts that are not memorized, with the same mitigation: harmed where the 95 % interval "
-        "of the change of alignment lies below 0, or where an image becomes a copy.",
+        "Prompts that are not memorized, with the same mitigation: harmed where an image becomes "
+        "a copy, where alignment falls beyond its 95 % interval or below nine tenths, or where "
+        "images change more than from seed to seed. Few images may hide a small harm.",
     )
 
 
 _REFERENCES = {
-    "unchanged": "95 % interval contains 0",
+    "unchanged": "no copy, alignment kept",
     "harmed": "see Reference prompts",
     "not checked": "too few were generated",
 }

@@ -31,7 +31,7 @@ RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
 OFFERED = tuple(name for name in MITIGATIONS if name not in ("none", "random_tokens"))
 #: Choices of mitigations by one click: label, and what it says of them.
 PRESETS = {
-    "Quick": "Those that take at most half as long again as generation alone.",
+    "Quick": "Those that take at most 1.5 times as long as generation alone.",
     "No training images": "Those that need no index of the training images.",
     "All": "All of them: takes by far the longest.",
 }

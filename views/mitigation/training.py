@@ -66,8 +66,8 @@ def section(model: str) -> None:
             "Early stopping",
             True,
             key=key("stopped_early"),
-            help="Take, of the steps whose reference images fit their captions nearly as well "
-            "as at the end, the one with the fewest copies. It is chosen on these same "
+            help="Stop at the step with the fewest copies, among the steps at which the alignment "
+            "of reference captions is nearly that of the end. It is chosen on these same "
             "images.",
         )
     columns, stopped = _columns(run, single=single, stop_early=stop_early)

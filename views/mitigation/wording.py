@@ -34,7 +34,7 @@ def section(settings: MitigationSettings) -> None:
     layout.heading(
         "Reworded prompt",
         "Same seeds, same starting noise, no mitigation but the wording. If the copies "
-        "disappear, that word triggered them; if they stay, other words do too.",
+        "disappear, the changed words are needed for them; if they stay, the other words suffice.",
     )
     image_html.show(pairs.diff(run.config.prompts[0], run.config.prompts[1]))
     _outcome(run, before, after)

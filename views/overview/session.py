@@ -105,7 +105,7 @@ class TourImages:
         """Return what the example shows, "" where it is not there."""
         if not self.images:
             return ""
-        rest = f"; with {self.label} none of those of a second prompt" if self.cell else ""
+        rest = f". For a second prompt, {self.label} leaves no copy" if self.cell else ""
         return (
             f"In the finished example {self.copies} of {self.images} generated images are copies "
             f"of training images{rest}."

@@ -21,7 +21,7 @@ def section(
     on_open: Callable[[str], None],
     on_back: Callable[[None], None],
 ) -> None:
-    """Show the list of past jobs, which are called `noun`; `shown` is the one on the page.
+    """Show the list of past jobs, which are called `noun`; `current` is the one on the page.
 
     `on_open` gets the id of the job that is chosen.
     """

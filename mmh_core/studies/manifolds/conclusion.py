@@ -73,12 +73,13 @@ def _memorized(run: ManifoldRun, snapshot: Snapshot) -> str:
     count = f"{int(chosen.sum()):,} of {len(chosen):,} samples"
     data = float(samples.data_lid[chosen].nanmedian())
     beside = run.typical_lid if math.isnan(data) else data
-    lids = f"LID {_lid(float(samples.lid[chosen].nanmedian()))}, where the data has {_lid(beside)}"
+    lid = _lid(float(samples.lid[chosen].nanmedian()))
+    lids = f"their median LID is {lid}, that of the data there {_lid(beside)}"
     if beside < run.typical_lid - float(margin(torch.tensor(run.typical_lid))):
-        lids += f" and typically {_lid(run.typical_lid)}"
-    has = agreeing(int(chosen.sum()), "has", "have")
+        lids += f", of all data {_lid(run.typical_lid)}"
+    are = agreeing(int(chosen.sum()), "is", "are")
     what = f"The model {verb}" if points else "The model memorizes"
-    return f"{what}: {count} {has} {lids}."
+    return f"{what}. {count} {are} memorized by LID: {lids}."
 
 
 def _remedy(snapshot: Snapshot) -> str:

@@ -22,8 +22,8 @@ def preset(name: str) -> ManifoldRun:
     ("name", "data", "cause", "typical"),
     [
         ("circle", "1.", "Overfitting causes it", False),
-        ("circle-duplicates", "0 and typically 1.", "The data causes it", True),
-        ("dd-exact", "0 and typically 2.", "The data causes it", True),
+        ("circle-duplicates", "0, of all data 1.", "The data causes it", True),
+        ("dd-exact", "0, of all data 2.", "The data causes it", True),
     ],
 )
 def test_copies_are_counted_with_their_lid_beside_that_of_the_data(
@@ -36,8 +36,9 @@ def test_copies_are_counted_with_their_lid_beside_that_of_the_data(
     assert points == len(set(last.nearest[copies].tolist())) > 0
     found = conclusion(run, last)
     assert found.finding == (
-        f"The model reproduces {points} training point{'s' if points > 1 else ''}: {count} of "
-        f"{len(last.generated.lid)} samples have LID 0, where the data has {data}"
+        f"The model reproduces {points} training point{'s' if points > 1 else ''}. {count} of "
+        f"{len(last.generated.lid)} samples are memorized by LID: their median LID is 0, that of "
+        f"the data there {data}"
     )
     assert found.recommendation.startswith(cause)
     assert "another seed" in found.certainty
@@ -69,4 +70,6 @@ def test_where_the_fit_is_poor_nothing_is_claimed() -> None:
 def test_on_a_line_nearness_is_chance_and_no_point_is_called_reproduced() -> None:
     run = preset("od-line")
     found = conclusion(run, run.snapshots[-1])
-    assert found.finding.startswith("The model memorizes: 105 of 500 samples have LID 1, where")
+    assert found.finding.startswith(
+        "The model memorizes. 105 of 500 samples are memorized by LID: their median LID is 1,"
+    )
