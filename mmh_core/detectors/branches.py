@@ -66,8 +66,8 @@ class BranchEstimate(OneColumn, Protocol):
         """Return the numbers (B, 1) of every estimate at this time."""
         of_branches = [one for one in estimates if isinstance(one, BranchEstimate)]
         size, score_model = rows_at_once(model), model.score_model
-        used = sorted(set(inputs.start.tolist()))
-        start = torch.searchsorted(torch.tensor(used), inputs.start)
+        used = sorted(set(inputs.noise_index.tolist()))
+        start = torch.searchsorted(torch.tensor(used), inputs.noise_index)
         noise = inputs.noise[used].to(model.device)
         eps_u = None
         if any(one.needs_both for one in of_branches):
@@ -76,7 +76,7 @@ class BranchEstimate(OneColumn, Protocol):
             check_network(eps_u, model.name)
         values: list[list[Tensor]] = [[] for _ in of_branches]
         for part in torch.split(torch.arange(len(inputs)), size):
-            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
+            cond = inputs.embeddings[inputs.prompt_index[part]].to(model.device)
             eps_c = score_model.eps(noise[start[part]], self.t, cond)
             check_network(eps_c, model.name)
             branches = BranchPredictions(eps_c, None if eps_u is None else eps_u[start[part]])

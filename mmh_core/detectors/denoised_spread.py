@@ -56,7 +56,7 @@ class DenoisedSpread(OneColumn):
         delta, spreads = math.exp(self.log_delta), []
         for part in torch.split(torch.arange(len(inputs)), rows_at_once(model)):
             clean = trace.latents[part].to(model.device)
-            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
+            cond = inputs.embeddings[inputs.prompt_index[part]].to(model.device)
             denoised = []
             for draw in noise.to(clean):
                 points = scaled_points(score_model, clean + delta * draw, self.log_delta, cond)

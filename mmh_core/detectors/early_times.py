@@ -38,7 +38,7 @@ def choose_times(
         )
     scans = {(high, low): EarlyScan(high, low) for high in grid for low in grid}
     by_time = {t: measure(model, inputs, [EarlyScan(t, t)])["early_scan"].values for t in grid}
-    reference = ~memorized[inputs.prompt]
+    reference = ~memorized[inputs.prompt_index]
     areas = {}
     for (high, low), scan in scans.items():
         values = torch.stack([by_time[high][:, 0], by_time[low][:, 1]], dim=1)

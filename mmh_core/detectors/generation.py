@@ -47,10 +47,10 @@ def generated_inputs(
         for part in torch.split(torch.arange(len(inputs)), size):
             request = Request(
                 prompt="",
-                seeds=tuple(seeds[i] for i in inputs.start[part].tolist()),
+                seeds=tuple(seeds[i] for i in inputs.noise_index[part].tolist()),
                 steering=Steering(
-                    embedding=inputs.embeddings[inputs.prompt[part]],
-                    noise=inputs.noise[inputs.start[part]],
+                    embedding=inputs.embeddings[inputs.prompt_index[part]],
+                    noise=inputs.noise[inputs.noise_index[part]],
                     guidance_at=lambda t: guidance,
                 ),
                 sampling=Sampling(

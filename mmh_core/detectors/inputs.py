@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mmh_core.text_to_image.model import TextToImage
 
-# Numbers and rows in one pass: 24 images of the shipped model, 8 of 512 x 512.
+# At most so many latent values, and so many rows, in one pass: 24 images of the shipped model, 8
+# of 512 x 512.
 _NUMBERS, _ROWS = 2**17, 24
 
 
@@ -24,9 +25,9 @@ class Trace:
 
     `times` (T,); `guidance_norm` (B, T), `|eps_c - eps_u|_2` at each step; `movement` (B, T), how
     far each step moved, `|x_t - x_(t+1)|_2`, the last one to the final latents; `region`
-    (B, h, w), the map `sum_channels (s_c - s_u)^2` at the last step; `latents` (B, *shape), the
-    final ones; `images` (B, 3, H, W) in [0, 1]. `guidance` is its scale, `nfe`
-    the NFE per image.
+    (B, h, w), the squared guidance vector over `sigma^2`, summed over channels, at the last step;
+    `latents` (B, *shape), the final ones; `images` (B, 3, H, W) in [0, 1]. `guidance` is its
+    scale, `nfe` the NFE per image.
     """
 
     times: Tensor
@@ -52,31 +53,32 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class DetectorInputs:
-    """Prompts and noises of B rows: row i has `embeddings[prompt[i]]` and `noise[start[i]]`.
+    """Prompts and starting noises of B rows, one row an image.
 
-    `embeddings` (P, tokens, width), `noise` (S, *shape), standard normal; `prompt` and `start`
-    (B,) int64. Rows that share a start share the unconditional branch. `trace` is None until
+    Row i has `embeddings[prompt_index[i]]` and `noise[noise_index[i]]`, of `embeddings`
+    (P, tokens, width) and `noise` (S, *shape), standard normal; both indices are (B,) int64. Rows
+    that share a noise share the unconditional branch. `trace` is None until
     images have been generated. `prompts` are the P texts, empty where they are unknown. Raises
     ValueError where the parts do not fit together.
     """
 
     embeddings: Tensor
     noise: Tensor
-    prompt: Tensor
-    start: Tensor
+    prompt_index: Tensor
+    noise_index: Tensor
     trace: Trace | None = None
     prompts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError for no rows, rows of unequal number, and indices out of range."""
-        count = len(self.prompt)
-        if not count or self.start.shape != self.prompt.shape:
+        count = len(self.prompt_index)
+        if not count or self.noise_index.shape != self.prompt_index.shape:
             raise ValueError(
-                f"A detector needs rows: got {count} prompts and {len(self.start)} starts."
+                f"A detector needs rows: got {count} prompts and {len(self.noise_index)} noises."
             )
         for name, index, tensor in (
-            ("prompt", self.prompt, self.embeddings),
-            ("start", self.start, self.noise),
+            ("prompt_index", self.prompt_index, self.embeddings),
+            ("noise_index", self.noise_index, self.noise),
         ):
             if int(index.min()) < 0 or int(index.max()) >= len(tensor):
                 raise ValueError(f"{name} must lie below {len(tensor)}, got {index.tolist()!r}.")
@@ -89,21 +91,22 @@ class DetectorInputs:
 
     def __len__(self) -> int:
         """Return B."""
-        return len(self.prompt)
+        return len(self.prompt_index)
 
     def text(self, row: int) -> str:
         """Return the prompt of a row, "" where it is unknown."""
-        return self.prompts[int(self.prompt[row])] if self.prompts else ""
+        return self.prompts[int(self.prompt_index[row])] if self.prompts else ""
 
     def rows(self, index: Tensor) -> DetectorInputs:
         """Return some of the rows, by their numbers; embeddings and noise are kept whole."""
         trace = None if self.trace is None else self.trace.rows(index)
-        return replace(self, prompt=self.prompt[index], start=self.start[index], trace=trace)
+        prompts, noises = self.prompt_index[index], self.noise_index[index]
+        return replace(self, prompt_index=prompts, noise_index=noises, trace=trace)
 
     def groups(self) -> Iterator[Tensor]:
         """Yield the row numbers of each prompt that has any, in the order of the prompts."""
-        for number in sorted(set(self.prompt.tolist())):
-            yield (self.prompt == number).nonzero()[:, 0]
+        for number in sorted(set(self.prompt_index.tolist())):
+            yield (self.prompt_index == number).nonzero()[:, 0]
 
     def generated(self) -> Trace:
         """Return the trace. Raises ValueError where nothing was generated."""
@@ -138,8 +141,8 @@ def row_parts(
     A part has `size` rows, `rows_at_once` of the model unless given.
     """
     for part in torch.split(torch.arange(len(inputs)), size or rows_at_once(model)):
-        noise = inputs.noise[inputs.start[part]].to(model.device)
-        yield noise, inputs.embeddings[inputs.prompt[part]].to(model.device)
+        noise = inputs.noise[inputs.noise_index[part]].to(model.device)
+        yield noise, inputs.embeddings[inputs.prompt_index[part]].to(model.device)
 
 
 def is_empty_prompt(model: TextToImage, embeddings: Tensor) -> Tensor:
@@ -202,6 +205,6 @@ def joined_traces(traces: Sequence[Trace]) -> Trace:
 def per_prompt(values: Tensor, inputs: DetectorInputs) -> Tensor:
     """Return the mean over the rows of each prompt, (P,); NaN for a prompt without rows."""
     prompts = len(inputs.embeddings)
-    total = values.new_zeros(prompts).index_add(0, inputs.prompt, values)
-    rows = values.new_zeros(prompts).index_add(0, inputs.prompt, torch.ones_like(values))
+    total = values.new_zeros(prompts).index_add(0, inputs.prompt_index, values)
+    rows = values.new_zeros(prompts).index_add(0, inputs.prompt_index, torch.ones_like(values))
     return total / rows

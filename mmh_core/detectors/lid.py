@@ -83,7 +83,7 @@ class Lid(OneColumn):
         cost = 0.0
         for group in inputs.groups():
             for rows in torch.split(group, max(1, rows_at_once(model) // 2)):
-                cond = inputs.embeddings[inputs.prompt[rows]].to(model.device)
+                cond = inputs.embeddings[inputs.prompt_index[rows]].to(model.device)
                 estimate = run(
                     score_model,
                     trace.latents[rows].to(model.device),

@@ -49,7 +49,7 @@ class ReconstructionCost(OneColumn):
         times = [first, *(self.step * number for number in range(1, climbs + 2))]
         errors = []
         for part in torch.split(torch.arange(len(inputs)), rows_at_once(model)):
-            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
+            cond = inputs.embeddings[inputs.prompt_index[part]].to(model.device)
             # The image stands for the point of least noise, as in inversion by DDIM.
             x = trace.latents[part].to(model.device)
             for start, end in pairwise(times[:-1]):

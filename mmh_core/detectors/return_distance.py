@@ -72,7 +72,7 @@ class ReturnDistance(OneColumn):
         distances = []
         for part in torch.split(torch.arange(len(inputs)), rows_at_once(model)):
             clean = trace.latents[part].to(model.device)
-            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
+            cond = inputs.embeddings[inputs.prompt_index[part]].to(model.device)
             texts = [inputs.text(row) for row in part.tolist()]
             own = probe_generators(model, self.name, texts, trace.images[part])
             half = gaussian(clean, self.draws // 2, own)

@@ -25,8 +25,8 @@ def joined(parts: Sequence[DetectorInputs]) -> DetectorInputs:
     return DetectorInputs(
         torch.cat([part.embeddings for part in parts]),
         first.noise if shared else torch.cat([part.noise for part in parts]),
-        torch.cat([part.prompt + by for part, by in zip(parts, prompts, strict=True)]),
-        torch.cat([part.start + by for part, by in zip(parts, starts, strict=True)]),
+        torch.cat([part.prompt_index + by for part, by in zip(parts, prompts, strict=True)]),
+        torch.cat([part.noise_index + by for part, by in zip(parts, starts, strict=True)]),
         joined_traces(traces) if traces else None,
         prompts=texts if len(texts) == sum(len(part.embeddings) for part in parts) else (),
     )

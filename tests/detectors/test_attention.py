@@ -59,7 +59,7 @@ def test_entropy_is_that_of_the_networks_probabilities(model_of: ModelOf, kind: 
         patch.setattr(Attention, "get_attention_scores", watching)
         model.unet.set_attn_processor(AttnProcessor())
         try:
-            x, cond = inputs.noise[inputs.start], inputs.embeddings[inputs.prompt]
+            x, cond = inputs.noise[inputs.noise_index], inputs.embeddings[inputs.prompt_index]
             with torch.no_grad():
                 model.score_model.eps(x, 0.98, cond)
         finally:
@@ -82,7 +82,7 @@ def test_an_even_look_has_the_largest_entropy(model_of: ModelOf) -> None:
 def test_the_network_is_left_as_it_was(model_of: ModelOf) -> None:
     model = model_of("tiny")
     inputs = evidence_of(model)
-    x, cond = inputs.noise[inputs.start], inputs.embeddings[inputs.prompt]
+    x, cond = inputs.noise[inputs.noise_index], inputs.embeddings[inputs.prompt_index]
     processors = dict(model.unet.attn_processors)
     with torch.no_grad():
         before = model.score_model.eps(x, 0.98, cond)

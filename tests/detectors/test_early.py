@@ -33,14 +33,14 @@ NOISE_ONLY = [
 
 def branches(inputs: DetectorInputs, t: float) -> tuple[Tensor, Tensor]:
     """Return eps with and without the prompt, (B, D), by formula."""
-    x = inputs.noise[inputs.start].flatten(1).double()
-    eps_c = eps_of(x, means()[inputs.prompt], variances()[inputs.prompt], t)
+    x = inputs.noise[inputs.noise_index].flatten(1).double()
+    eps_c = eps_of(x, means()[inputs.prompt_index], variances()[inputs.prompt_index], t)
     return eps_c, eps_of(x, torch.zeros(1).double(), torch.full((1,), BROAD).double(), t)
 
 
 def scores(model: TextToImage, inputs: DetectorInputs, detector: Detector) -> Tensor:
     values = measure(model, inputs, [detector])[detector.name].values
-    normal = ~MEMORIZED[inputs.prompt]
+    normal = ~MEMORIZED[inputs.prompt_index]
     return fit(detector, values[normal]).score(values)
 
 
@@ -90,7 +90,7 @@ def test_sharpness_is_the_bend_along_the_pull(
     alpha, sigma = kernel(t)
     eps_c, eps_u = branches(early, t)
     d = (eps_u - eps_c) / sigma
-    h_c = -1 / (alpha**2 * variances()[early.prompt] + sigma**2)
+    h_c = -1 / (alpha**2 * variances()[early.prompt_index] + sigma**2)
     h_u = -1 / (alpha**2 * BROAD + sigma**2)
     expected = ((h_c - h_u) * d).norm(dim=1).float()
     # P_c - P_u is a small difference near t = 1, divided by sigma^2.
@@ -105,8 +105,8 @@ def test_sharpness_agrees_with_differences_of_scores(
     """Read along d by shifting the noise, the way that needs no derivative."""
     t, step = 0.5, 1e-2
     score_model = model.score_model
-    x = early.noise[early.start]
-    cond = early.embeddings[early.prompt]
+    x = early.noise[early.noise_index]
+    cond = early.embeddings[early.prompt_index]
     d = score_model.score(x, t, cond) - score_model.score(x, t)
     unit = d / d.flatten(1).norm(dim=1)[:, None, None, None]
     ahead, behind = (
@@ -189,7 +189,7 @@ def test_one_prompt_with_one_seed_costs_the_early_scan_four_nfe(
 def test_the_early_scan_adds_standard_scores(model: TextToImage, early: DetectorInputs) -> None:
     scan = EarlyScan(high=0.7, low=0.3, weight=0.5)
     values = measure(model, early, [scan])["early_scan"].values
-    normal = values[early.prompt >= 2]
+    normal = values[early.prompt_index >= 2]
     found = fit(scan, normal).score(values)
     standard = (values - normal.mean(0)) / normal.std(0)
     torch.testing.assert_close(found, standard @ torch.tensor([1.0, 0.5]), **CLOSE)
@@ -217,7 +217,7 @@ def test_chosen_times_tell_best(model: TextToImage) -> None:
     def area(high: float, low: float) -> float:
         scan = EarlyScan(high, low)
         values = measure(model, inputs, [scan])["early_scan"].values
-        found = per_prompt(fit(scan, values[~labels[inputs.prompt]]).score(values), inputs)
+        found = per_prompt(fit(scan, values[~labels[inputs.prompt_index]]).score(values), inputs)
         wins = (found[labels][:, None] > found[~labels]).double()
         return wins.mean().item()
 

@@ -33,11 +33,15 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def test_rows_are_prompt_after_prompt_with_the_same_seeds(early: DetectorInputs) -> None:
-    assert early.prompt.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    assert early.start.tolist() == [0, 1, 2] * 4
+    assert early.prompt_index.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert early.noise_index.tolist() == [0, 1, 2] * 4
     assert [group.tolist() for group in early.groups()][1] == [3, 4, 5]
     some = early.rows(torch.tensor([8, 1]))
-    assert (some.prompt.tolist(), some.start.tolist(), len(some)) == ([2, 0], [2, 1], 2)
+    assert (some.prompt_index.tolist(), some.noise_index.tolist(), len(some)) == (
+        [2, 0],
+        [2, 1],
+        2,
+    )
 
 
 def test_noise_is_that_of_a_generation(model: TextToImage) -> None:
@@ -76,12 +80,12 @@ def test_prompts_in_another_order_are_scored_alike(model: TextToImage) -> None:
 def test_joined_parts_are_the_whole(model: TextToImage, early: DetectorInputs) -> None:
     parts = [noise_inputs(model, encode(model, [text]), SEEDS) for text in PROMPTS]
     whole = joined(parts)
-    assert len(whole.noise) == 3 and torch.equal(whole.start, early.start)
+    assert len(whole.noise) == 3 and torch.equal(whole.noise_index, early.noise_index)
     assert torch.equal(whole.embeddings, early.embeddings)
-    assert torch.equal(whole.prompt, early.prompt)
+    assert torch.equal(whole.prompt_index, early.prompt_index)
     others = [parts[0], noise_inputs(model, encode(model, ["another"]), (4, 5))]
     apart = joined(others)
-    assert torch.equal(apart.noise[apart.start], torch.cat([each.noise for each in others]))
+    assert torch.equal(apart.noise[apart.noise_index], torch.cat([each.noise for each in others]))
 
 
 def test_the_mean_of_a_prompt_is_over_its_own_rows(early: DetectorInputs) -> None:

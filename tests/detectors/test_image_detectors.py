@@ -69,7 +69,7 @@ def test_the_cost_is_the_closed_form_and_nothing_at_a_point_mass(
     found = measure(model, generated, [detector])[detector.name]
     assert found.nfe == 6 and unet.rows == 6 * len(generated)
     times = [1e-3, 0.1, 0.2, 0.3, 0.4]
-    mean, variance = means()[generated.prompt], variances()[generated.prompt]
+    mean, variance = means()[generated.prompt_index], variances()[generated.prompt_index]
     gap = generated.generated().latents.flatten(1).double() - kernel(1e-3)[0] * mean
     for start, end in pairwise(times):
         gap = factor(start, end, variance) * gap
@@ -77,7 +77,9 @@ def test_the_cost_is_the_closed_form_and_nothing_at_a_point_mass(
     expected = ((both - 1) * gap).norm(dim=1)
     torch.testing.assert_close(found.values[:, 0].double(), expected, rtol=2e-2, atol=2e-3)
     scores = detector.score(found.values)
-    assert float(scores[generated.prompt == 0].min()) > float(scores[generated.prompt > 1].max())
+    assert float(scores[generated.prompt_index == 0].min()) > float(
+        scores[generated.prompt_index > 1].max()
+    )
 
 
 @pytest.mark.parametrize("delta", [0.34, 1.6])
@@ -89,12 +91,12 @@ def test_the_denoised_spread_is_the_closed_form_at_every_image(
     found = measure(model, generated, [detector])[detector.name]
     assert found.nfe == 24 and unet.rows == 24 * len(generated)
     noise = torch.randn((12, *SHAPE), generator=torch.Generator().manual_seed(0)).flatten(1)
-    variance = variances()[generated.prompt]
+    variance = variances()[generated.prompt_index]
     kept = variance / (variance + delta**2)
     expected = (kept.square() * noise.double().square().mean(0)).sum(1)
     torch.testing.assert_close(found.values[:, 0].double(), expected, rtol=1e-2, atol=1e-3)
     # The duplicate is a point: whatever the noise is, one image comes back.
-    assert float(found.values[generated.prompt == 0].abs().max()) < 1e-3
+    assert float(found.values[generated.prompt_index == 0].abs().max()) < 1e-3
     assert torch.equal(detector.score(found.values), -found.values[:, 0])
 
 
@@ -104,7 +106,7 @@ def test_many_draws_give_the_trace_of_the_squared_projector(
     rows = generated.rows(torch.arange(len(generated)))
     detector = DenoisedSpread(math.log(0.5), draws=400)
     found = measure(model, rows, [detector])[detector.name].values[:, 0].double()
-    variance = variances()[rows.prompt]
+    variance = variances()[rows.prompt_index]
     expected = (variance / (variance + 0.25)).square().sum(1)
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0.01)
     for draws in (0, 7):

@@ -40,7 +40,7 @@ def laws(inputs: DetectorInputs, branch: str) -> tuple[Tensor, Tensor]:
     x = inputs.generated().latents.flatten(1).double()
     if branch == "unconditional":
         return torch.full_like(x, BROAD), x
-    return variances()[inputs.prompt], x - means()[inputs.prompt]
+    return variances()[inputs.prompt_index], x - means()[inputs.prompt_index]
 
 
 @pytest.mark.parametrize("branch", ["conditional", "unconditional"])
@@ -102,7 +102,7 @@ def test_the_guided_trace_holds_both_jacobians(
 
     def branches(y: Tensor) -> tuple[Tensor, Tensor]:
         eps_u = model.score_model.eps(y, t)
-        return model.score_model.eps(y, t, inputs.embeddings[inputs.prompt]), eps_u
+        return model.score_model.eps(y, t, inputs.embeddings[inputs.prompt_index]), eps_u
 
     def flipd_with(scale_u: float) -> Tensor:
         """Return `D + |eps|^2 - sigma tr J` with eps_u weighted by `scale_u` in the Jacobian."""
@@ -171,7 +171,7 @@ def test_the_duplicate_ranks_above_ordinary_prompts(
     model: TextToImage, generated: DetectorInputs, detector: Detector
 ) -> None:
     values = read(model, generated, detector)
-    score = per_prompt(fit(detector, values[generated.prompt >= 2]).score(values), generated)
+    score = per_prompt(fit(detector, values[generated.prompt_index >= 2]).score(values), generated)
     assert score[0] > score[2:].max()
 
 

@@ -106,7 +106,7 @@ def test_the_duplicate_ranks_above_ordinary_prompts(
     unet = unet_of(model)
     found = measure(model, generated, [detector])[detector.name]
     assert (unet.rows, found.nfe, found.generation) == (0, 0.0, 24.0)
-    score = fit(detector, found.values[generated.prompt >= 2]).score(found.values)
+    score = fit(detector, found.values[generated.prompt_index >= 2]).score(found.values)
     by_prompt = per_prompt(score, generated)
     assert by_prompt[0] > by_prompt[2:].max()
 

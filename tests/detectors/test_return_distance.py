@@ -56,7 +56,7 @@ def test_the_distance_is_the_closed_form_of_a_gaussian(
     own = probe_generators(model, detector.name, texts, trace.images)
     noise = gaussian(trace.latents, 2, own).flatten(2).double()
     x = trace.latents.flatten(1).double()
-    mean, variance = means()[inputs.prompt], variances()[inputs.prompt]
+    mean, variance = means()[inputs.prompt_index], variances()[inputs.prompt_index]
     a, b = way_back(mean, variance, delta, steps, guidance)
     # A pair n and -n leaves no product of the two parts.
     squares = (a * x + b - x).square() + (a * delta).square() * noise.square().mean(1)
@@ -88,12 +88,17 @@ def test_many_draws_give_the_expected_distance_of_an_isotropic_gaussian(
 def test_a_point_returns_to_itself_and_what_varies_does_not(
     model: TextToImage, generated: DetectorInputs
 ) -> None:
-    latents = means().float()[generated.prompt].reshape_as(generated.generated().latents)
+    latents = means().float()[generated.prompt_index].reshape_as(generated.generated().latents)
     trace = replace(generated.generated(), guidance=1.0, latents=latents)
     detector = ReturnDistance()
     values = measure(model, replace(generated, trace=trace), [detector])[detector.name].values
-    duplicate = generated.prompt == PROMPTS.index("duplicate")
-    assert float(values[duplicate].max()) < 1e-6 < 1e-2 < float(values[generated.prompt > 1].min())
+    duplicate = generated.prompt_index == PROMPTS.index("duplicate")
+    assert (
+        float(values[duplicate].max())
+        < 1e-6
+        < 1e-2
+        < float(values[generated.prompt_index > 1].min())
+    )
     scores = detector.score(values)
     assert bool((scores[duplicate].min() > scores[~duplicate].max()).all())
     assert bool(detector.score(torch.zeros(1, 1)).isfinite().all())
