@@ -21,7 +21,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 @dataclass(frozen=True)
 class AttentionEntropy(OneColumn):
-    """The entropy over tokens, in nats, of the mean cross-attention at the first step.
+    """The entropy over tokens, in nats, of the mean cross-attention on pure noise.
 
     Ren et al. 2024 (ECCV): `-sum_i a_i log a_i`, a_i the share of token i, averaged over heads,
     positions and layers. The attention to prompts that are not memorized is mostly on the first
@@ -32,13 +32,13 @@ class AttentionEntropy(OneColumn):
     t: float = 0.98
     name: ClassVar[str] = "attention_entropy"
     label: ClassVar[str] = "Attention entropy"
-    summary: ClassVar[str] = "The entropy over tokens of the cross-attention at the first step."
+    summary: ClassVar[str] = "The entropy over tokens of the cross-attention on pure noise."
     citation: ClassVar[str] = "Ren et al. 2024, arXiv 2403.11052"
     needs: ClassVar[Need] = "noise"
     grid: ClassVar[Grid] = {"t": TIMES}
 
     def lacking(self, model: TextToImage, seeds: int) -> str:
-        """Return what a network without cross-attention does not have."""
+        """Return why it cannot be computed, "" for a network with cross-attention."""
         return "" if cross_attention_layers(model) else f"{model.name} has no cross-attention"
 
     @torch.no_grad()

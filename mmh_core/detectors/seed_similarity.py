@@ -37,7 +37,7 @@ class SeedSimilarity(OneColumn):
         return replace(self, embedder=settings.embedder)
 
     def lacking(self, model: TextToImage, seeds: int) -> str:
-        """Return what a prompt with one seed does not have."""
+        """Return why it cannot be computed, "" for two seeds or more."""
         return "it needs two seeds" if seeds < 2 else ""
 
     @torch.no_grad()

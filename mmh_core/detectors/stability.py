@@ -14,10 +14,11 @@ from mmh_core.text_to_image.model import TextToImage
 
 @dataclass(frozen=True)
 class Stability:
-    """The maximum `max_t | |z_t - z_(t+1)| - mean_t | / spread_t` over the steps of a generation.
+    """The maximum over steps k of a generation, `max_k | |x_k - x_(k+1)| - mean_k | / spread_k`.
 
-    Huang et al. 2026 (arXiv 2605.22050). `mean` and `spread` (T,) over reference prompts, from
-    `fitted`, hold for one model, sampler, number of steps and guidance. Free while generating.
+    Huang et al. 2026 (arXiv 2605.22050). In standard deviations: `mean` and `spread` (T,), those
+    of a step's length over reference prompts, are set by `fitted` and hold for one model, sampler,
+    number of steps and guidance. No NFE beyond the generation.
     """
 
     mean: tuple[float, ...] = ()

@@ -205,7 +205,7 @@ def held_out_scores(detector: Detector, values: Tensor, memorized: Tensor) -> Te
 
     if not isinstance(detector, Fittable):
         return score_rows(detector, rows)
-    # Reference prompts in turn, and memorized ones in turn: folds are alike, and no seed is drawn.
+    # Stratified by label, and without a random draw.
     fold = torch.empty(len(memorized), dtype=torch.int64)
     for side in (memorized, ~memorized):
         fold[side] = torch.arange(int(side.sum())) % FOLDS

@@ -15,10 +15,9 @@ from torch import Tensor
 
 #: The share of cases in which an interval is meant to hold the true value.
 LEVEL = 0.95
-#: Draws of weights behind the interval of a mean share, with one seed: equal values have equal
-#: intervals.
+#: Monte Carlo draws of Gaffke's interval, and their seed, which makes it deterministic.
 SHARE_DRAWS, _SHARE_SEED = 4000, 1_117
-#: A share of a count that misses a whole number by less is that number.
+#: Tolerance for rounding errors in comparisons.
 ROUNDING = 1e-9
 
 

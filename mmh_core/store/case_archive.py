@@ -24,7 +24,7 @@ MAX_UNPACKED = 2**33  # bytes of all entries
 MAX_LINE = 2**20  # bytes of one record
 _CHUNK = 2**20
 _LISTING = 512  # bytes of contents.json for one entry
-#: Names that a case may well have one day, and that lead nowhere.
+#: Names that a newer version may add: without ".." or a leading slash, they stay in the folder.
 _LATER = re.compile(r"[a-z][a-z0-9_-]{0,60}(/[A-Za-z0-9][A-Za-z0-9._-]{0,100})?(\.[a-z]{1,8})?")
 _THUMBNAIL = re.compile(r"thumbnails/([0-9a-f]{64})")
 
@@ -116,6 +116,7 @@ def opened_case(path: Path) -> Iterator[CaseArchive]:
 def _check_directory(path: Path) -> None:
     """Refuse a list of entries that is too long to be read at all (PKWARE's appnote, 4.3.14)."""
     with path.open("rb") as file:
+        # The end record takes 22 bytes, and the zip64 record and its locator 56 and 20 before it.
         file.seek(max(0, path.stat().st_size - 98))
         tail = file.read(98)
     end = tail[-22:]

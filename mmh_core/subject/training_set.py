@@ -109,9 +109,9 @@ def pocket_alignment(folder: Path) -> Callable[[Tensor, Sequence[str]], Tensor]:
 
     def alignment(images: Tensor, texts: Sequence[str]) -> Tensor:
         clip, tokenizer = parts()
-        seen = embed_images(clip, (images * 255).round().to(torch.uint8))
+        image_vectors = embed_images(clip, (images * 255).round().to(torch.uint8))
         text_vectors: Tensor = embed_captions(clip, token_ids(tokenizer, list(texts)))
-        return seen @ text_vectors.T
+        return image_vectors @ text_vectors.T
 
     return alignment
 

@@ -110,7 +110,7 @@ def _roc(
 def fixed(run: BenchmarkRun, figures: Sequence[RowFigures]) -> None:
     """Show the realized rates at thresholds that were set beforehand."""
     layout.heading(
-        "Detection at thresholds set beforehand",
+        "Detection at thresholds from the calibration half",
         "The threshold comes from reference prompts of the calibration half; the rates are those "
         "of the test half, with exact 95 % intervals. Right of the dashed line a detector flags "
         "more reference prompts than its target.",

@@ -29,11 +29,11 @@ _MOST, _TALL = 9, 360
 def figures(run: BenchmarkRun, counted: Sequence[RowFigures]) -> None:
     """Show rates, curves, groups, both truths, doses and reliability as tables."""
     for label, table in (
-        ("Thresholds set beforehand as a table", rate_table(run, counted)),
+        ("Thresholds from the calibration half as a table", rate_table(run, counted)),
         ("ROC curves of every group as a table", roc_table(run)),
         ("Groups of prompts as a table", group_table(run, counted)),
         ("Truth by caption and by image", fact_table(run, counted)),
-        ("Doses as a table", dose_table(run)),
+        ("Occurrences in the training set (doses) as a table", dose_table(run)),
         ("Reliability of the cause as a table", reliability_table(run.cause)),
     ):
         with st.expander(label, icon=":material/table_rows:"):

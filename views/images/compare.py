@@ -152,7 +152,7 @@ def _called(near: TrainingNeighbor) -> str:
 def region(image: ImageResult, name: str) -> None:
     """Show the region map over the image."""
     layout.heading(
-        "Region map: size of the guidance vector by region",
+        "Region map: squared guidance vector by region",
         "Yellow: the guidance vector is still large there at the last step, a sign of a memorized "
         "region. The map has the resolution of the latents, so read it by region and not by "
         "pixel.",

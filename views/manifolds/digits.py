@@ -110,7 +110,7 @@ def _cards(run: ManifoldRun, snapshot: Snapshot) -> None:
         "Generated images and their nearest training images",
         "A close match with low LID is memorized; a close match alone can be a common way to "
         "write a digit. All training images are searched.",
-        help="LID percentile: the share of this run's samples with a lower LID. Distance ratio: "
+        help="LID rank: the share of this run's samples with a lower LID. Distance ratio: "
         + words.DISTANCE_RATIO,
     )
     order = st.segmented_control(
@@ -142,8 +142,8 @@ def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
     copy = "below" if ratio < 1 / 3 else "not below"
     return (
         f'<div class="mf-card"><div class="pair">{pair}</div>'
-        f"<p>LID {words.number(lid, 1)} · percentile {below:.0%}".replace("%", "")
-        + f"<br>distance ratio {ratio:.2f}, {copy} 0.33</p>"
+        f"<p>LID {words.number(lid, 1)} · rank {words.percent(below)} of samples"
+        f"<br>distance ratio {ratio:.2f}, {copy} 0.33</p>"
         f'<p class="{look}" style="border-left-color: {color}">'
         f"{escape(verdict_words(label))}</p></div>"
     )

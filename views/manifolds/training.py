@@ -17,14 +17,14 @@ def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
     layout.heading(
         "Training curves",
         "The loss should level off. Memorization begins where model LID falls below the true "
-        "LID; a share of distance ratios below ⅓ no higher than that of fresh data is no sign of "
-        "copies.",
+        "LID; copies show only as an excess of distance ratios below ⅓ over the share of fresh "
+        "data.",
     )
     layout.chart(curves.training(run, snapshot), "mf_training")
     layout.heading(
         f"Model LID at step {snapshot.step:,}",
-        "Histogram of model LID. A peak below the true LID is memorized; its width includes "
-        "the estimator's own error.",
+        "Histogram of model LID. Samples in a peak below the true LID are memorized; its width "
+        "includes the estimator's own error.",
         help=words.LID,
     )
     layout.chart(summaries.lid_histogram(run, snapshot), "mf_histogram")

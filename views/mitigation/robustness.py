@@ -25,8 +25,8 @@ def section(run: MitigationRun, results: Sequence[TreatmentResult]) -> None:
         f"With each mitigation on: paraphrases of the prompt, {SEEDS} other seeds, and a "
         f"re-trigger attack of {STEPS} steps on the prompt embedding, aimed at the training "
         "image. Control: the attack on reference prompts, of which nothing is memorized. "
-        f"Robust: at most {percent(ROBUST)} copies for paraphrases, for other seeds, and in "
-        "excess of the control after the attack.",
+        f"Robust: at most {percent(ROBUST)} copies for paraphrases and for other seeds, and after "
+        f"the attack at most {percent(ROBUST)} more than in the control.",
     )
     if run.robustness:
         texts = run.robustness[0].paraphrases
@@ -38,7 +38,7 @@ def section(run: MitigationRun, results: Sequence[TreatmentResult]) -> None:
         st.caption("No image is a copy without mitigation, so no copy can come back.")
         return
     if len(run.cells) < len(run.config.treatments):
-        st.caption("This comparison was stopped; robustness can be tried of a finished one.")
+        st.caption("This comparison was stopped; robustness needs a finished one.")
         return
     st.button(
         "Try whether copies come back",

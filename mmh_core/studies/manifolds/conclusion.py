@@ -45,8 +45,8 @@ def conclusion(run: ManifoldRun, snapshot: Snapshot) -> Conclusion:
 def reproduced_points(run: ManifoldRun, snapshot: Snapshot) -> int:
     """Return how many training points memorized samples are copies of.
 
-    Where fresh data are often as near to a training point by chance, as in few dimensions, only
-    samples of LID 0 count.
+    In few dimensions new draws of the data are often this near to a training point too: there a
+    sample counts only where its LID is about 0.
     """
     samples = snapshot.generated
     copies = samples.memorized & (snapshot.distance_ratio < 1 / 3)
