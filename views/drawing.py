@@ -48,10 +48,10 @@ class Drawing:
         return self.thread.is_alive()
 
 
-def drawn(folder: Path, stamp: int) -> None:
+def wait_until_drawn(folder: Path, stamp: int) -> None:
     """Return once the images of the world in a folder are drawn, or cannot be.
 
-    A page shows how far it is meanwhile.
+    A page shows how far it is meanwhile. `stamp` changes with the files, and with it what is kept.
     """
     drawing = _drawing(str(folder), stamp)
     if drawing is None or not drawing.working:

@@ -131,7 +131,7 @@ def training_set(name: str) -> TrainingSet | None:
     folder = models.folder_of(name)
     if folder is not None and (folder / "world.json").exists():
         stamp = (folder / "manifest.json").stat().st_mtime_ns
-        drawing.drawn(folder, stamp)
+        drawing.wait_until_drawn(folder, stamp)
         return _pocket_reference(str(folder), stamp)
     searched = models.searched_folder()
     return None if searched is None else _folder_reference(searched)

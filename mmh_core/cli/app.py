@@ -17,9 +17,10 @@ from mmh_core.cli.documentation import docs
 from mmh_core.cli.furnish import furnish
 from mmh_core.cli.images import audit, images
 from mmh_core.cli.index import index
+from mmh_core.cli.inputs import seed_numbers
 from mmh_core.cli.mitigation import mitigate, mitigation_benchmark
 from mmh_core.cli.options import PARTS_HELP, JsonFile, RunFile, Seed, Seeds
-from mmh_core.cli.output import check_places, run_steps, seed_numbers, write_json
+from mmh_core.cli.output import check_places, run_steps, write_json
 from mmh_core.cli.pocket import app as pocket
 from mmh_core.cli.review import app as review
 from mmh_core.cli.scan import TABLE_HELP, calibrate, scan

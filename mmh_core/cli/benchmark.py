@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mmh_core.cli.benchmark_report import report
+from mmh_core.cli.inputs import index_of, labelled_prompts, load_subject, seed_numbers
 from mmh_core.cli.options import (
     CalibrationFile,
     Column,
@@ -26,14 +27,7 @@ from mmh_core.cli.options import (
     Windows,
     WorkFolder,
 )
-from mmh_core.cli.output import (
-    check_places,
-    index_of,
-    labelled_prompts,
-    load_subject,
-    run_steps,
-    seed_numbers,
-)
+from mmh_core.cli.output import check_places, run_steps
 from mmh_core.records import MMHError
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmh_core.cli.inputs import index_of, load_subject, seed_numbers
 from mmh_core.cli.options import (
     CalibrationFile,
     DeviceName,
@@ -22,15 +23,7 @@ from mmh_core.cli.options import (
     Seeds,
     Windows,
 )
-from mmh_core.cli.output import (
-    check_places,
-    index_of,
-    load_subject,
-    run_steps,
-    seed_numbers,
-    warn,
-    write_json,
-)
+from mmh_core.cli.output import check_places, run_steps, warn, write_json
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:

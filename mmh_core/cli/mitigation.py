@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli.inputs import (
+    index_of,
+    labelled_prompts,
+    load_subject,
+    seed_numbers,
+    warn_truncated,
+)
 from mmh_core.cli.options import (
     CalibrationFile,
     Column,
@@ -26,17 +33,7 @@ from mmh_core.cli.options import (
     Windows,
     WorkFolder,
 )
-from mmh_core.cli.output import (
-    check_places,
-    index_of,
-    labelled_prompts,
-    load_subject,
-    run_steps,
-    seed_numbers,
-    warn,
-    warn_truncated,
-    write_json,
-)
+from mmh_core.cli.output import check_places, run_steps, warn, write_json
 from mmh_core.formats.markdown import markdown_table
 from mmh_core.records import MMHError
 

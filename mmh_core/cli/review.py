@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli.inputs import load_subject
 from mmh_core.cli.options import CalibrationFile, CaseFile, DeviceName
-from mmh_core.cli.output import check_places, load_subject, run_steps
+from mmh_core.cli.output import check_places, run_steps
 from mmh_core.counting import plural
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM, assets

@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli.inputs import (
+    index_of,
+    kept_calibration,
+    load_subject,
+    no_calibration,
+    warn_truncated,
+)
 from mmh_core.cli.options import (
     CalibrationFile,
     CalibrationOut,
@@ -21,14 +28,7 @@ from mmh_core.cli.options import (
     OutFolder,
     Windows,
 )
-from mmh_core.cli.output import (
-    index_of,
-    kept_calibration,
-    load_subject,
-    no_calibration,
-    run_steps,
-    warn_truncated,
-)
+from mmh_core.cli.output import run_steps
 from mmh_core.counting import agreeing, plural
 from mmh_core.records import MMHError
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli.inputs import index_of, load_model, no_calibration
 from mmh_core.cli.options import (
     CalibrationFile,
     DeviceName,
@@ -18,14 +19,7 @@ from mmh_core.cli.options import (
     ModelName,
     Windows,
 )
-from mmh_core.cli.output import (
-    check_places,
-    index_of,
-    load_model,
-    no_calibration,
-    run_steps,
-    write_json,
-)
+from mmh_core.cli.output import check_places, run_steps, write_json
 from mmh_core.formats.markdown import markdown_table
 
 if TYPE_CHECKING:

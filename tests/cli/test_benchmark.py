@@ -13,7 +13,8 @@ import torch
 
 from mmh_core.cli.app import main
 from mmh_core.cli.benchmark_report import report
-from mmh_core.cli.output import labelled_prompts, write_json
+from mmh_core.cli.inputs import labelled_prompts
+from mmh_core.cli.output import write_json
 from mmh_core.cli.tables import plain
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.store.archive import load_record

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mmh_core.cli.output import no_calibration
+from mmh_core.cli.inputs import no_calibration
 from mmh_core.installation import PROGRAM
 from mmh_core.report.command import image_command, mitigation_command
 from mmh_core.studies.images.run import ImageConfig

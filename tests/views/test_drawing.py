@@ -79,7 +79,7 @@ def test_what_cannot_be_drawn_is_left_to_whoever_opens_it(go_on: Event) -> None:
 def test_a_world_whose_images_are_shipped_is_not_drawn(tmp_path: Path, world: str | None) -> None:
     if world is not None:
         (tmp_path / "world.json").write_text(world)
-    thread = Thread(target=lambda: drawing.drawn(tmp_path, 0))
+    thread = Thread(target=lambda: drawing.wait_until_drawn(tmp_path, 0))
     thread.start()
     thread.join(60)
     assert not thread.is_alive()

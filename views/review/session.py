@@ -186,7 +186,7 @@ def nearest_image(item: ReviewItem) -> NearestImage | None:
     folder = assets() / model_session.POCKET
     try:
         stamp = (folder / "manifest.json").stat().st_mtime_ns
-        drawing.drawn(folder, stamp)
+        drawing.wait_until_drawn(folder, stamp)
         return _image(str(folder), item.nearest, stamp)
     except OSError:
         return None
