@@ -16,7 +16,7 @@ layout.title(
 
 def main() -> None:
     """Show the page, without torch and without a model."""
-    from views.overview import doors, recent
+    from views.overview import answers, doors, recent
     from views.overview import session as overview_session
 
     if sentence := overview_session.tour_images().finding:
@@ -24,6 +24,7 @@ def main() -> None:
     doors.section()
     doors.tour()
     recent.section()
+    answers.section()
     layout.recommendation(
         "New here: open step 1 of the tour. With a table of prompts: scan it on the review page. "
         "With a model of your own: choose it on the images page.",

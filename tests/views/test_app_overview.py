@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,8 +26,10 @@ from mmh_core.studies.images.run import ImageRun
 from tests.drawn_runs import HOSTILE
 from tests.views.pages import pages_html
 from views import session
+from views.glossary import terms
 from views.images.session import EXAMPLES
 from views.overview import session as overview_session
+from views.overview.answers import answers
 from views.review import session as review_session
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +76,18 @@ def test_three_doors_and_a_tour_through_finished_states() -> None:
     assert (ROOT / "assets" / "manifolds" / f"{tour[0][1]['manifold']}.safetensors").is_file()
     assert (ROOT / "assets" / "images" / f"{tour[1][1]['example']}.safetensors").is_file()
     assert (ROOT / "assets" / "mitigation" / f"{tour[2][1]['example']}.safetensors").is_file()
+
+
+def test_every_question_has_an_answer_and_its_link_leads_somewhere(data: Path) -> None:
+    app = opened()
+    shown = pages_html(app)
+    known = {term.name.casefold() for term in terms()}
+    for question, answer, _, address in answers(str(data)):
+        assert escape(question) in shown and escape(answer) in shown
+        assert len(answer.split()) > 30
+        term = parse_qs(urlsplit(address).query).get("term")
+        assert term is None or any(term[0].casefold() in name for name in known)
+    assert escape(str(data)) in shown
 
 
 def test_the_images_of_the_tour_are_those_of_the_precomputed_runs() -> None:
