@@ -16,13 +16,14 @@ layout.title(
 
 def main() -> None:
     """Show the page, without torch and without a model."""
-    from views.overview import answers, doors, recent
+    from views.overview import answers, doors, recent, search
     from views.overview import session as overview_session
 
     if sentence := overview_session.tour_images().finding:
         layout.finding(sentence)
     doors.section()
     doors.tour()
+    search.section()
     recent.section()
     answers.section()
     layout.recommendation(

@@ -17,7 +17,7 @@ from mmh_core.store.review_schema import (
     item_from,
     judgement_from,
 )
-from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.store.sqlite_file import SqliteFile, like_pattern
 
 ItemOrder = Literal["position", "score", "lid", "lid_percentile", "similarity"]
 MOST_ON_A_PAGE = 500
@@ -69,6 +69,35 @@ class ItemsPage:
     total: int
     places: tuple[int, ...] = ()
     damaged: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoundItem:
+    """An item of any queue: the queue's id and name, the item's position and prompt."""
+
+    queue: str
+    queue_name: str
+    position: int
+    prompt: str
+
+
+def items_of_all_queues(file: SqliteFile, text: str, limit: int) -> tuple[list[FoundItem], int]:
+    """Return the first items whose prompt, label, name or tags contain a text, and their total.
+
+    Newest queue first. The letters a to z are compared in any case.
+    """
+    columns = ("prompt", "label", "name", "tags")
+    condition = " OR ".join(f"items.{column} LIKE ? ESCAPE '!'" for column in columns)
+    source = f"items JOIN queues ON queues.number = items.queue WHERE {condition}"
+    values = [like_pattern(text)] * len(columns)
+    with file.connection("ro") as connection:
+        total = connection.execute(f"SELECT COUNT(*) FROM {source}", values).fetchone()[0]
+        rows = connection.execute(
+            "SELECT queues.id, queues.name, items.position, items.prompt "
+            f"FROM {source} ORDER BY queues.number DESC, items.position LIMIT ?",
+            [*values, limit],
+        ).fetchall()
+    return [FoundItem(*row) for row in rows if all(isinstance(v, str | int) for v in row)], total
 
 
 def items_page(
@@ -218,8 +247,7 @@ def _condition(chosen: ItemFilter, reviewer: str) -> tuple[str, dict[str, Any]]:
         columns = [f"items.{name}" for name in ("prompt", "label", "name", "tags")]
         columns += ["judgements.notes", "judgements.tags"]
         parts.append(f"({' OR '.join(f'''{p} LIKE :text ESCAPE '!' ''' for p in columns)})")
-        escaped = "".join(f"!{letter}" if letter in "!%_" else letter for letter in chosen.text)
-        values["text"] = f"%{escaped}%"
+        values["text"] = like_pattern(chosen.text)
     return " AND ".join(parts), values
 
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 from mmh_core.files import hold, is_held
 from mmh_core.records import MMHError
 from mmh_core.store.job_record import JobRecord
-from mmh_core.store.sqlite_file import BUSY_SECONDS, SqliteFile
+from mmh_core.store.sqlite_file import BUSY_SECONDS, SqliteFile, like_pattern
 
 _VERSION = 1
 _ACTIVE = "state IN ('queued', 'running')"
@@ -119,6 +119,18 @@ class JobStore:
             raise ValueError(f"limit is {limit}; it must be at least 1.")
         with self._file.connection() as connection:
             rows = connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
+            return [JobRecord(*row) for row in rows]
+
+    def with_text(self, text: str, limit: int = 20) -> list[JobRecord]:
+        """Return the records whose label contains a text, newest first, at most `limit`.
+
+        The letters a to z are compared in any case.
+        """
+        with self._file.connection() as connection:
+            rows = connection.execute(
+                f"{_SELECT} WHERE label LIKE ? ESCAPE '!' ORDER BY number DESC LIMIT ?",
+                (like_pattern(text), limit),
+            )
             return [JobRecord(*row) for row in rows]
 
     def active(self) -> list[JobRecord]:

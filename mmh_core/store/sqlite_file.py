@@ -189,3 +189,11 @@ class SqliteFile:
             f"{self.path} cannot be used ({error_text(error)}): check that it exists, that this "
             "user may write to it and that the disk is not full."
         )
+
+
+def like_pattern(text: str) -> str:
+    """Return the pattern of `LIKE ? ESCAPE '!'` for texts that contain this one.
+
+    LIKE compares the letters a to z in any case, all others as they are.
+    """
+    return f"%{''.join(f'!{letter}' if letter in '!%_' else letter for letter in text)}%"

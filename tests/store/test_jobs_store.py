@@ -57,6 +57,21 @@ def test_recent_lists_the_newest_first_up_to_the_limit(path: Path) -> None:
         store.recent(0)
 
 
+def test_jobs_are_found_by_a_part_of_their_label_and_signs_are_no_wildcards(path: Path) -> None:
+    store = JobStore(path)
+    for id, label in (
+        ("a", "4 images, a Fox"),
+        ("b", "100 % fox"),
+        ("c", "1000 foxes"),
+        ("d", ""),
+    ):
+        store.add(replace(queued(id), label=label))
+    assert [record.id for record in store.with_text("fox")] == ["c", "b", "a"]
+    assert [record.id for record in store.with_text("FOX", 1)] == ["c"]
+    assert [record.id for record in store.with_text("100 %")] == ["b"]
+    assert store.with_text("!") == store.with_text("_") == []
+
+
 def test_unknown_and_repeated_ids_are_refused(path: Path) -> None:
     store = JobStore(path)
     store.add(queued("a"))

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from mmh_core.records import MMHError
 from mmh_core.store.agreement import agreement, agreement_of
 from mmh_core.store.item_search import (
+    FoundItem,
     ItemFilter,
     filter_choices,
     get_item,
+    items_of_all_queues,
     items_page,
     next_item,
 )
@@ -51,6 +53,21 @@ def file(tmp_path: Path) -> SqliteFile:
 
 def make(file: SqliteFile, items: list[ReviewItem]) -> str:
     return create_queue(file, "q", model="pocket", model_sha256="ab" * 32, items=items).id
+
+
+def test_items_of_all_queues_are_found_newest_queue_first_with_their_total(
+    file: SqliteFile,
+) -> None:
+    first, second = make(file, [PLAIN, FULL]), make(file, [FULL, replace(PLAIN, prompt="no 100%")])
+    found, total = items_of_all_queues(file, "FOX", 5)
+    assert (found, total) == ([FoundItem(first, "q", 1, "a fox")], 1)
+    # In label, name and tags too.
+    for text in ("animal", "row 7", "b,c"):
+        found, total = items_of_all_queues(file, text, 1)
+        assert total == 2 and [(one.queue, one.position) for one in found] == [(second, 1)]
+    assert (
+        items_of_all_queues(file, "0%", 5)[1] == 1 and items_of_all_queues(file, "1_0", 5)[1] == 0
+    )
 
 
 def test_items_come_back_as_they_were_given(file: SqliteFile) -> None:

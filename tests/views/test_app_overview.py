@@ -137,6 +137,29 @@ def test_last_jobs_and_queues_are_listed_and_their_names_are_text(data: Path) ->
     assert '<img src="http' not in text and "&lt;img src=" in text
 
 
+def test_one_search_finds_jobs_and_items_of_all_queues(data: Path) -> None:
+    store = JobStore(data / "jobs.sqlite")
+    store.add(JobRecord("a" * 32, "images", "4 images, a red fox", "cpu", "done"))
+    store.add(JobRecord("b" * 32, "images", "4 images, a cat", "cpu", "done"))
+    items = [ReviewItem(f"{HOSTILE} a red fox {n}", (0,), "pocket-sd", "") for n in range(25)]
+    queue = create_queue(
+        review_session.queues(), "mine", model="pocket-sd", model_sha256="", items=items
+    )
+    app = opened()
+    before = len(links(app))
+    app.text_input(key="ov_search").input("RED FOX").run()
+    assert not app.exception and not app.error
+    found = links(app)
+    assert len(found) == before + 1 + 20
+    assert ("review", {"queue": queue.id, "item": "20"}) in found
+    text = pages_html(app)
+    assert "item 1 of mine" in text and '<img src="http' not in text
+    assert [one.value for one in app.header if "25 review items that contain it" in one.value]
+    app.text_input(key="ov_search").input("zebra").run()
+    assert len(links(app)) == before
+    assert any("No job and no review item" in one.value for one in app.caption)
+
+
 def test_running_and_waiting_jobs_are_found_and_cancelled_from_any_window() -> None:
     """A window that is closed leaves its job running: it must not be out of reach."""
     gate, started = threading.Event(), threading.Event()

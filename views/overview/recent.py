@@ -69,7 +69,7 @@ def _active() -> None:
     layout.part("Running and queued jobs")
     for record in records:
         with st.container(horizontal=True, vertical_alignment="center"):
-            _list([_job(record)])
+            listed([job_row(record)])
             st.button(
                 "Cancel",
                 key=f"ov_cancel_{record.id}",
@@ -100,10 +100,11 @@ def _jobs() -> None:
     if not records:
         st.caption("None yet: what you start on a page is listed here, also after a restart.")
         return
-    _list([_job(record) for record in records])
+    listed([job_row(record) for record in records])
 
 
-def _job(record: JobRecord) -> tuple[str, str, str]:
+def job_row(record: JobRecord) -> tuple[str, str, str]:
+    """Return the label of a job, its address, and its state with the time."""
     page_of = _PAGES.get(record.kind)
     address = ""
     if page_of is not None:
@@ -125,9 +126,9 @@ def _queues() -> None:
         st.caption(
             "None yet: upload a table of prompts on the review page, or open its demonstration."
         )
-        _list([("Open Review", "review", "")])
+        listed([("Open Review", "review", "")])
         return
-    _list(
+    listed(
         [
             (
                 queue.name,
@@ -139,7 +140,7 @@ def _queues() -> None:
     )
 
 
-def _list(rows: list[tuple[str, str, str]]) -> None:
+def listed(rows: list[tuple[str, str, str]]) -> None:
     """Show names as links with a line below; names are text, whoever wrote them."""
     items = ""
     for name, address, beneath in rows:

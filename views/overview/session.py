@@ -16,6 +16,7 @@ import streamlit as st
 
 from mmh_core.counting import plural
 from mmh_core.installation import assets
+from mmh_core.store.item_search import FoundItem, items_of_all_queues
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore
 from mmh_core.store.queues import judged_items, list_queues
@@ -71,6 +72,16 @@ def _store(folder: str) -> JobStore:
     store = JobStore(Path(folder) / "jobs.sqlite")
     store.interrupt_running()  # Those of a server that died are not running.
     return store
+
+
+def jobs_with(text: str, limit: int) -> list[JobRecord]:
+    """Return the newest jobs of this data folder whose label contains a text."""
+    return _store(str(data_folder())).with_text(text, limit)
+
+
+def items_with(text: str, limit: int) -> tuple[list[FoundItem], int]:
+    """Return the first review items of all queues that contain a text, and how many do."""
+    return items_of_all_queues(review_session.queues(), text, limit)
 
 
 def last_queues(limit: int = 4) -> list[QueueRecord]:
