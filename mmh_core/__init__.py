@@ -180,20 +180,23 @@ def write_report(
 def audit(
     subject: Subject,
     image: bytes | str | Path,
-    caption: str = "",
+    caption: str | None = None,
     *,
     progress: _OnProgress | None = None,
 ) -> Result[ImageResult]:
     """Compare an image from anywhere with the training set, and estimate the model's LID there.
 
     `image` is a file's path or bytes; it is cut to the model's shape, resized and encoded. LID is
-    given the `caption`, or without a prompt where it is empty. `frame()`: one row, the columns of
-    `generate`. Errors: MMHError for what is no image.
+    given the `caption`, without a prompt where it is empty. An image that this program generated
+    carries its prompt and sampling, and is judged by them unless a caption is given. `frame()`:
+    one row, the columns of `generate`. Errors: MMHError for what is no image, and for one whose
+    settings are damaged where no caption is given.
 
-    >>> copy = mmh.audit(subject, "mira/000-seed-0.png", prompt)
+    >>> copy = mmh.audit(subject, "mira/000-seed-0.png")
     >>> copy.record.copy.kind
     'exact'
     """
+    from mmh_core.report.image_files import audit_basis, read_about
     from mmh_core.report.notebook import Result
     from mmh_core.retrieval.images import MAX_BYTES, read_image
     from mmh_core.studies.images.audit import audit_study
@@ -203,7 +206,9 @@ def audit(
         read_image(Path(data))  # It says what is wrong with a file by its name.
         with Path(data).open("rb") as file:
             data = file.read(MAX_BYTES)
-    return Result(_last(audit_study(data, caption, subject), progress))
+    about = read_about(data) if caption is None else None
+    basis = audit_basis(about, caption, subject.model)
+    return Result(_last(audit_study(data, basis.caption, subject, basis.sampling), progress))
 
 
 def index_folder(

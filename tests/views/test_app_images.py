@@ -522,6 +522,14 @@ def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> N
     assert found is not None
     assert found.verdict == run.images[1].verdict
     assert found.neighbors[0].id == run.images[1].neighbors[0].id
+    # Judged by the prompt in the file; a caption that somebody writes replaces it.
+    assert found.prompt == run.images[1].prompt
+    sound(app.text_input(key="im_caption").set_value("a dog").run())
+    other = app.session_state["im_audit"]
+    assert other != job and runner.wait(other, timeout=120).state == "done"
+    replaced = image_session.audit_job(other).run
+    assert replaced is not None and replaced.prompt == "a dog"
+    sound(app.text_input(key="im_caption").set_value("").run())
     assert found.reason in [text.value for text in app.text]
     sound(app.button(key="im_restore").click().run())
     assert app.text_area(key="im_prompt").value == run.config.prompts[0]

@@ -145,6 +145,10 @@ def _ours(about: ImageAbout) -> None:
         st.markdown("**This image was generated here and carries its settings**")
         st.text(about.prompt)
         config = settings_of(about)
+        st.caption(
+            "It is judged by this prompt and, where this model generated it, among reference "
+            "prompts at the same sampling. A caption above replaces the prompt."
+        )
         layout.facts(
             [
                 ("Model", about.model),
@@ -165,13 +169,6 @@ def _ours(about: ImageAbout) -> None:
                 on_click=_restore,
                 args=(config,),
                 help="Copies prompt, seed and settings to the form",
-            )
-            st.button(
-                "Use prompt as caption",
-                key="im_take_caption",
-                icon=":material/short_text:",
-                on_click=_take_caption,
-                args=(about.prompt,),
             )
 
 

@@ -6,6 +6,7 @@ Like `session`, of which it is a part: whatever needs torch is imported inside t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmh_core.installation import assets
-from mmh_core.records import Progress
+from mmh_core.records import MMHError, Progress
 from views import kept_runs, subjects
 from views import models as model_session
 from views.kept_runs import JobView
@@ -184,11 +185,12 @@ def read_run(path: Path) -> ImageRun:
 def submit_audit(data: bytes, caption: str, name: str) -> str:
     """Queue what the model and its training set say of an image; return the job's id.
 
-    Nothing of it is written to the disk. Errors: MMHError for what is no image, for control
-    characters in the caption, and for too
-    many waiting jobs.
+    An image of this app is judged by the prompt and sampling in its file, where the caption is
+    empty. Nothing of it is written to the disk. Errors: MMHError for what is no image, for control
+    characters in the caption, and for too many waiting jobs.
     """
     from mmh_core.formats.texts import check_text
+    from mmh_core.report.image_files import audit_basis, read_about
     from mmh_core.retrieval.images import read_image
     from mmh_core.studies.images.audit import audit_study
 
@@ -199,7 +201,11 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
 
     def work() -> Iterator[Progress[ImageResult]]:
         subjects.use_threads(name)
-        yield from audit_study(data, caption, subjects.subject(name))
+        subject, about = subjects.subject(name), None
+        with suppress(MMHError):  # Damaged settings: the page says so.
+            about = read_about(data)
+        basis = audit_basis(about, caption or None, subject.model)
+        yield from audit_study(data, basis.caption, subject, basis.sampling)
 
     return jobs().runner.submit(
         AUDIT_JOB, "Audit of an image", work, device=model_session.device(), short=True
