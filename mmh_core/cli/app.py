@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from mmh_core.cli.audit import audit
 from mmh_core.cli.benchmark import benchmark
 from mmh_core.cli.documentation import docs
 from mmh_core.cli.furnish import furnish
-from mmh_core.cli.images import audit, images
+from mmh_core.cli.images import images
 from mmh_core.cli.index import index
 from mmh_core.cli.inputs import seed_numbers
 from mmh_core.cli.mitigation import mitigate, mitigation_benchmark

@@ -1,10 +1,9 @@
-"""The commands `images` and `audit`: copies and LID of generated and of given images."""
+"""The command `images`: generated images with their copies, LID and verdicts, and a report."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,18 +15,15 @@ from mmh_core.cli.options import (
     EmbedderName,
     IndexFolder,
     IndexImages,
-    JsonFile,
     KeepFile,
     ModelName,
     OutFolder,
     Seeds,
     Windows,
 )
-from mmh_core.cli.output import check_places, run_steps, warn, write_json
-from mmh_core.records import MMHError
+from mmh_core.cli.output import check_places, run_steps, warn
 
 if TYPE_CHECKING:
-    from mmh_core.report.image_files import ImageAbout
     from mmh_core.studies.images.run import ImageConfig, ImageRun
     from mmh_core.subject.copies import ImageCopyEvidence
     from mmh_core.text_to_image.model import TextToImage
@@ -111,76 +107,6 @@ def images(
     typer.echo(image_table(run))
     warn(run.missing)
     typer.echo(f"\nImages, run.json, images.csv and report.html are in {out}.")
-
-
-def audit(
-    image: Annotated[Path, typer.Argument(help="An image of any origin.")],
-    caption: Annotated[
-        str | None,
-        typer.Option(
-            help="A caption for the LID estimate; an image of this app has its prompt in its file."
-        ),
-    ] = None,
-    model: ModelName = "pocket-sd",
-    index: IndexFolder = None,
-    index_images: IndexImages = None,
-    embedder: EmbedderName = "pixels",
-    calibration: CalibrationFile = None,
-    device: DeviceName = "auto",
-    json_file: JsonFile = None,
-) -> None:
-    """Search an image among the training images and estimate its LID; print JSON.
-
-    An image that this app generated carries its settings, which are printed under "settings" (null
-    for other images). Its prompt is then the caption, unless --caption gives another ("" for
-    none), and its LID is compared with reference prompts at the same sampling.
-    """
-    from dataclasses import asdict
-
-    from mmh_core.report.image_files import audit_basis
-    from mmh_core.report.summary import image_summary
-    from mmh_core.retrieval.images import MAX_BYTES, read_image
-    from mmh_core.studies.images.audit import audit_study
-    from mmh_core.text_to_image.requests import check_prompt
-
-    check_places(json_file)
-    if caption is not None and caption.strip():
-        check_prompt(caption)
-    # What is wrong with the file is said before a model is loaded.
-    read_image(image)
-    with image.open("rb") as file:
-        data = file.read(MAX_BYTES)
-    about = _settings_in_png(data)
-    indexed = index_of(index, index_images, embedder)
-    subject = load_subject(model, device, index=indexed, calibration=calibration)
-    basis = audit_basis(about, caption, subject.model)
-    if basis.sentence:
-        typer.echo(f"Note: {basis.sentence}", err=True)
-    summary = image_summary(run_steps(audit_study(data, basis.caption, subject, basis.sampling)))
-    # The audit generates nothing: a seed and steps would say nothing.
-    for name in ("image", "seed", "guidance_norm"):
-        del summary[name]
-    summary["caption"] = summary.pop("prompt")
-    own = caption is None and about is not None
-    summary["caption_source"] = "file" if own else None if caption is None else "option"
-    settings = None if about is None else asdict(about)
-    write_json(
-        {"file": image.name, "model": subject.model.name, "model_sha256": subject.model.sha256}
-        | summary
-        | {"settings": settings},
-        json_file,
-    )
-
-
-def _settings_in_png(data: bytes) -> ImageAbout | None:
-    """Return the settings in the metadata of an image, with a warning where they are damaged."""
-    from mmh_core.report.image_files import read_about
-
-    try:
-        return read_about(data)
-    except MMHError as error:
-        typer.echo(f"Warning: {error}", err=True)
-        return None
 
 
 def image_table(run: ImageRun) -> str:

@@ -1,0 +1,170 @@
+"""The command that audits images of any origin: their copies, LID and verdict, as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmh_core.cli.inputs import index_of, load_subject
+from mmh_core.cli.options import (
+    CalibrationFile,
+    DeviceName,
+    EmbedderName,
+    IndexFolder,
+    IndexImages,
+    JsonFile,
+    ModelName,
+)
+from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
+from mmh_core.counting import plural
+from mmh_core.records import MMHError, Progress
+
+if TYPE_CHECKING:
+    from mmh_core.report.image_files import AuditBasis, ImageAbout
+    from mmh_core.studies.images.run import ImageResult
+    from mmh_core.subject.subject import Subject
+
+
+def audit(
+    image: Annotated[
+        list[Path],
+        typer.Argument(help="Images of any origin, or folders of them.", show_default=False),
+    ],
+    caption: Annotated[
+        str | None,
+        typer.Option(
+            help="A caption for the LID estimate; an image of this app has its prompt in its file."
+        ),
+    ] = None,
+    model: ModelName = "pocket-sd",
+    index: IndexFolder = None,
+    index_images: IndexImages = None,
+    embedder: EmbedderName = "pixels",
+    calibration: CalibrationFile = None,
+    device: DeviceName = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Search images among the training images and estimate their LID; print JSON.
+
+    An image that this app generated carries its settings, which are printed under "settings" (null
+    for other images). Its prompt is then the caption, unless --caption gives another ("" for
+    none), and its LID is compared with reference prompts at the same sampling. Of several images,
+    or a folder, the JSON lists "images", without LID over the noise scales, and "left_out": files
+    that are no image, each with its reason.
+    """
+    from mmh_core.retrieval.images import read_image
+    from mmh_core.studies.images.audit import audit_study
+    from mmh_core.text_to_image.requests import check_prompt
+
+    check_places(json_file)
+    if caption is not None and caption.strip():
+        check_prompt(caption)
+    single = len(image) == 1 and not image[0].is_dir()
+    if single:
+        read_image(image[0])  # What is wrong with the file is said before a model is loaded.
+    files, left_out = _files([] if single else image)
+    indexed = index_of(index, index_images, embedder)
+    subject = load_subject(model, device, index=indexed, calibration=calibration)
+    about = {"model": subject.model.name, "model_sha256": subject.model.sha256}
+    if single:
+        read, basis = _basis(image[0], caption, subject)
+        if basis.sentence:
+            typer.echo(f"Note: {basis.sentence}", err=True)
+        result = run_steps(audit_study(read.data, basis.caption, subject, basis.sampling))
+        summary = _summary(result, read.about, caption)
+        write_json({"file": image[0].name} | about | summary, json_file)
+        return
+    images: list[dict[str, Any]] = []
+    run_to_end(_audited(files, caption, subject, images, left_out))
+    listed = [{"file": name, "reason": reason} for name, reason in left_out]
+    write_json(about | {"images": images, "left_out": listed}, json_file)
+    counts = Counter(one["verdict"] for one in images)
+    words = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
+    audited = plural(len(images), "image is", "images are")
+    left = plural(len(left_out), "file is", "files are")
+    typer.echo(f"{audited} audited ({words or 'no verdict'}); {left} left out.", err=True)
+    if not images:
+        raise MMHError("None of these files is an image that can be audited: name others.")
+
+
+@dataclass(frozen=True)
+class _ReadFile:
+    """The bytes of an image, and the settings in them, None for an image of other origin."""
+
+    data: bytes
+    about: ImageAbout | None
+
+
+def _files(named: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
+    """Return the images of files and folders, and what in the folders is no image, with why."""
+    from mmh_core.retrieval.folder_files import FolderFiles, folder_files
+    from mmh_core.retrieval.image_names import escaped
+
+    images: list[tuple[str, Path]] = []
+    left_out: list[tuple[str, str]] = []
+    for path in named:
+        if not path.is_dir():
+            images.append((escaped(path.name), path))
+            continue
+        [*_, files] = folder_files(path)
+        if isinstance(files, FolderFiles):
+            images += files.images
+            left_out += [(entry.file, entry.reason) for entry in files.left_out]
+    return images, left_out
+
+
+def _audited(
+    files: Sequence[tuple[str, Path]],
+    caption: str | None,
+    subject: Subject,
+    images: list[dict[str, Any]],
+    left_out: list[tuple[str, str]],
+) -> Iterator[Progress[None]]:
+    """Audit files one after the other into `images`, and those that cannot be into `left_out`."""
+    from mmh_core.studies.images.audit import audit_study
+
+    for number, (name, path) in enumerate(files):
+        yield Progress(number / len(files), f"Auditing: {number:,} of {len(files):,} images", None)
+        try:
+            read, basis = _basis(path, caption, subject)
+            steps = audit_study(read.data, basis.caption, subject, basis.sampling, curve=False)
+            [*_, last] = steps
+        except MMHError as error:
+            left_out.append((name, str(error)))
+            continue
+        images.append({"file": name} | _summary(last.partial, read.about, caption))
+    yield Progress(1.0, f"Auditing: {len(files):,} of {len(files):,} images", None)
+
+
+def _basis(path: Path, caption: str | None, subject: Subject) -> tuple[_ReadFile, AuditBasis]:
+    """Return an image's file, and by what it is judged; damaged settings are named and unused."""
+    from mmh_core.report.image_files import audit_basis, read_about
+    from mmh_core.retrieval.images import MAX_BYTES, read_image
+
+    read_image(path)
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES)
+    try:
+        about = read_about(data)
+    except MMHError as error:
+        typer.echo(f"Warning: {error}", err=True)
+        about = None
+    return _ReadFile(data, about), audit_basis(about, caption, subject.model)
+
+
+def _summary(result: ImageResult, about: ImageAbout | None, caption: str | None) -> dict[str, Any]:
+    """Return the figures of an audit as JSON types; nothing was generated: no seed, no steps."""
+    from mmh_core.report.summary import image_summary
+
+    summary = image_summary(result)
+    for name in ("image", "seed", "guidance_norm"):
+        del summary[name]
+    summary["caption"] = summary.pop("prompt")
+    own = caption is None and about is not None
+    summary["caption_source"] = "file" if own else None if caption is None else "option"
+    return summary | {"settings": None if about is None else asdict(about)}
