@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +20,9 @@ from mmh_core.cli.options import (
     JsonFile,
     ModelName,
 )
-from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
+from mmh_core.cli.output import check_places, run_steps, write_json
 from mmh_core.counting import plural
-from mmh_core.records import MMHError, Progress
+from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
     from mmh_core.report.image_files import AuditBasis, ImageAbout
@@ -59,6 +59,7 @@ def audit(
     """
     from mmh_core.retrieval.images import read_image
     from mmh_core.studies.images.audit import audit_study
+    from mmh_core.studies.images.audit_batch import AuditInput, audit_batch
     from mmh_core.text_to_image.requests import check_prompt
 
     check_places(json_file)
@@ -79,11 +80,25 @@ def audit(
         summary = _summary(result, read.about, caption)
         write_json({"file": image[0].name} | about | summary, json_file)
         return
-    images: list[dict[str, Any]] = []
-    run_to_end(_audited(files, caption, subject, images, left_out))
+    abouts: dict[str, ImageAbout | None] = {}
+
+    def reader(name: str, path: Path) -> Callable[[], AuditInput]:
+        def read() -> AuditInput:
+            found, basis = _basis(path, caption, subject)
+            abouts[name] = found.about
+            return AuditInput(found.data, basis.caption, basis.sampling)
+
+        return read
+
+    batch = run_steps(audit_batch([(name, reader(name, path)) for name, path in files], subject))
+    images = [
+        {"file": name} | _summary(result, abouts[name], caption)
+        for name, result in zip(batch.names, batch.results, strict=True)
+    ]
+    left_out += batch.left_out
     listed = [{"file": name, "reason": reason} for name, reason in left_out]
     write_json(about | {"images": images, "left_out": listed}, json_file)
-    counts = Counter(one["verdict"] for one in images)
+    counts = Counter(result.verdict for result in batch.results)
     words = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
     audited = plural(len(images), "image is", "images are")
     left = plural(len(left_out), "file is", "files are")
@@ -116,29 +131,6 @@ def _files(named: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[tuple[st
             images += files.images
             left_out += [(entry.file, entry.reason) for entry in files.left_out]
     return images, left_out
-
-
-def _audited(
-    files: Sequence[tuple[str, Path]],
-    caption: str | None,
-    subject: Subject,
-    images: list[dict[str, Any]],
-    left_out: list[tuple[str, str]],
-) -> Iterator[Progress[None]]:
-    """Audit files one after the other into `images`, and those that cannot be into `left_out`."""
-    from mmh_core.studies.images.audit import audit_study
-
-    for number, (name, path) in enumerate(files):
-        yield Progress(number / len(files), f"Auditing: {number:,} of {len(files):,} images", None)
-        try:
-            read, basis = _basis(path, caption, subject)
-            steps = audit_study(read.data, basis.caption, subject, basis.sampling, curve=False)
-            [*_, last] = steps
-        except MMHError as error:
-            left_out.append((name, str(error)))
-            continue
-        images.append({"file": name} | _summary(last.partial, read.about, caption))
-    yield Progress(1.0, f"Auditing: {len(files):,} of {len(files):,} images", None)
 
 
 def _basis(path: Path, caption: str | None, subject: Subject) -> tuple[_ReadFile, AuditBasis]:

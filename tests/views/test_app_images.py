@@ -542,6 +542,27 @@ def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> N
     assert form_of(settings_of(about)) == form
 
 
+def test_several_images_are_audited_into_one_table(app: AppTest) -> None:
+    run = example(OTHER)
+    files = [
+        (f"{number} {HOSTILE}", png_bytes(image.image, about_of(run, image)))
+        for number, image in enumerate(run.images[:2])
+    ]
+    job = image_session.submit_audits([*files, ("notes.txt", b"no image")], run.config.model)
+    assert session.jobs().runner.wait(job, timeout=240).state == "done"
+    batch = image_session.audits_job(job).run
+    assert batch is not None and [name for name, _ in batch.left_out] == ["notes.txt"]
+    assert [one.verdict for one in batch.results] == [one.verdict for one in run.images[:2]]
+    app.query_params["tab"] = "audit"
+    app.session_state["im_several"], app.session_state["im_audits"] = True, job
+    sound(app.run())
+    assert "2 images audited" in pages_html(app) and "1 file was left out" in pages_html(app)
+    assert "Left out, notes.txt" in unmarked(said(app))
+    [table] = [one.value for one in app.dataframe if "Verdict" in one.value]
+    assert table["File"].tolist() == [name for name, _ in files]
+    assert app.selectbox(key="im_audits_chosen").value == 0
+
+
 @pytest.mark.parametrize(("name", "form"), [("x.png", "PNG"), ("a.jfif", "JPEG"), ("b", "WEBP")])
 def test_the_prompt_of_another_program_is_offered_as_caption(
     app: AppTest, name: str, form: str

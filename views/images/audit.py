@@ -16,7 +16,7 @@ from mmh_core.studies.images.lid import LOG_DELTAS
 from mmh_core.studies.images.run import ImageConfig, ImageResult
 from views import models as model_session
 from views import subjects
-from views.images import detail, state
+from views.images import audit_batch, detail, state
 from views.images import session as image_session
 from views.images.settings import SCHEDULERS
 from views.widgets import job_panel, layout
@@ -29,7 +29,11 @@ SENTENCE = (
 
 
 def section(model: str) -> None:
-    """Show the upload of an image, and its audit."""
+    """Show the upload of an image, and its audit; or of several, and theirs."""
+    if st.toggle("Several images", key="im_several", help="A table of all, and one in detail."):
+        if _ready(model):
+            audit_batch.section(model, _context)
+        return
     file = st.file_uploader(
         "Image",
         key="im_file",

@@ -5,7 +5,7 @@ Like `session`, of which it is a part: whatever needs torch is imported inside t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +22,18 @@ from views.session import jobs
 from views.widgets.words import plural
 
 if TYPE_CHECKING:
+    from mmh_core.report.image_files import AuditBasis
     from mmh_core.store.job_record import JobRecord
+    from mmh_core.studies.images.audit_batch import AuditBatch
     from mmh_core.studies.images.examples import PromptExample
     from mmh_core.studies.images.map import ImageMap
     from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun
+    from mmh_core.subject.subject import Subject
 
 IMAGE_JOB = "images"
 MAP_JOB = "map"
 AUDIT_JOB = "audit"
+AUDITS_JOB = "audits"
 EXAMPLES = assets() / "images"
 #: Images of a run that goes between the steps of a long job, and does not wait for its end.
 SHORT = 8
@@ -190,7 +194,6 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
     characters in the caption, and for too many waiting jobs.
     """
     from mmh_core.formats.texts import check_text
-    from mmh_core.report.image_files import audit_basis, read_about
     from mmh_core.retrieval.images import read_image
     from mmh_core.studies.images.audit import audit_study
 
@@ -201,15 +204,58 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
 
     def work() -> Iterator[Progress[ImageResult]]:
         subjects.use_threads(name)
-        subject, about = subjects.subject(name), None
-        with suppress(MMHError):  # Damaged settings: the page says so.
-            about = read_about(data)
-        basis = audit_basis(about, caption or None, subject.model)
+        subject = subjects.subject(name)
+        basis = _basis_of(data, caption, subject)
         yield from audit_study(data, basis.caption, subject, basis.sampling)
 
     return jobs().runner.submit(
         AUDIT_JOB, "Audit of an image", work, device=model_session.device(), short=True
     )
+
+
+def submit_audits(files: Sequence[tuple[str, bytes]], name: str) -> str:
+    """Queue the audit of several images; return the job's id. Nothing is written to the disk.
+
+    Errors: MMHError for too many waiting jobs.
+    """
+    from mmh_core.studies.images.audit_batch import AuditInput, audit_batch
+
+    model_session.check_allowed(name)
+
+    def work() -> Iterator[Progress[AuditBatch]]:
+        subjects.use_threads(name)
+        subject = subjects.subject(name)
+
+        def reader(data: bytes) -> Callable[[], AuditInput]:
+            def read() -> AuditInput:
+                basis = _basis_of(data, "", subject)
+                return AuditInput(data, basis.caption, basis.sampling)
+
+            return read
+
+        yield from audit_batch([(name, reader(data)) for name, data in files], subject)
+
+    label = f"Audit of {plural(len(files), 'image')}"
+    return jobs().runner.submit(AUDITS_JOB, label, work, device=model_session.device())
+
+
+def audits_job(job: str) -> JobView[AuditBatch]:
+    """Return audits with their results, as long as this server remembers them.
+
+    Errors: MMHError for an unknown id and for another kind of job.
+    """
+    record, latest = kept_runs.record_of(job, AUDITS_JOB), jobs().runner.latest(job)
+    return JobView(record, None if latest is None else latest.partial)
+
+
+def _basis_of(data: bytes, caption: str, subject: Subject) -> AuditBasis:
+    """Return by what an image is judged; settings that are damaged count as none."""
+    from mmh_core.report.image_files import audit_basis, read_about
+
+    about = None
+    with suppress(MMHError):
+        about = read_about(data)
+    return audit_basis(about, caption or None, subject.model)
 
 
 def audit_job(job: str) -> JobView[ImageResult]:
