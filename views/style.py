@@ -60,6 +60,13 @@ STYLE = f"""<style>
     {{flex-wrap: wrap;}}
   [class*="st-key-pair"] [data-testid="stColumn"] {{min-width: 100%;}}
 }}
+/* Plotly paints a button that is pointed at white, whatever the theme, and writes all labels of a
+   slider below it, the chosen one above it as well. */
+[data-testid="stPlotlyChart"] .updatemenu-item-rect {{fill: #12788a !important;}}
+[data-testid="stPlotlyChart"] .updatemenu-button:hover .updatemenu-item-rect
+  {{fill: #0d6474 !important;}}
+[data-testid="stPlotlyChart"] .slider-labels {{display: none;}}
+[data-testid="stPlotlyChart"] .slider-group > .slider-label {{fill: {QUIET_TEXT} !important;}}
 /* On paper: the finding and its figures, without what can only be clicked. */
 @media print {{
   :is([data-testid="stSidebar"], [data-testid="stHeader"], [data-testid="stButton"],

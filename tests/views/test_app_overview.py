@@ -27,10 +27,10 @@ from tests.drawn_runs import HOSTILE
 from tests.views.pages import pages_html
 from views import session
 from views.glossary import terms
-from views.images.session import EXAMPLES
 from views.overview import session as overview_session
 from views.overview.answers import answers
 from views.review import session as review_session
+from views.tour import examples
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "pages" / "overview.py"
@@ -67,15 +67,20 @@ def test_three_doors_and_a_tour_through_finished_states() -> None:
         "review",
         "benchmark",
     ]
-    tour = found[5:8]
-    assert [page for page, _ in tour] == ["manifolds", "images", "mitigation"]
+    tour = found[5:9]
+    assert [page for page, _ in tour] == ["manifolds", "images", "images", "mitigation"]
+    assert [values["tour"] for _, values in tour] == ["1", "2", "3", "4"]
     # Every page that is linked to is one of the app's, under its own path.
     app = (ROOT / "app.py").read_text()
     assert all(f'url_path="{page}"' in app for page, _ in found)
     # The states are precomputed: their files are there.
-    assert (ROOT / "assets" / "manifolds" / f"{tour[0][1]['manifold']}.safetensors").is_file()
-    assert (ROOT / "assets" / "images" / f"{tour[1][1]['example']}.safetensors").is_file()
-    assert (ROOT / "assets" / "mitigation" / f"{tour[2][1]['example']}.safetensors").is_file()
+    for folder, name in (
+        ("manifolds", tour[0][1]["manifold"]),
+        ("images", tour[1][1].get("example", "duplicate")),
+        ("images", tour[2][1].get("example", "duplicate")),
+        ("mitigation", tour[3][1]["example"]),
+    ):
+        assert (ROOT / "assets" / folder / f"{name}.safetensors").is_file()
 
 
 def test_every_question_has_an_answer_and_its_link_leads_somewhere(data: Path) -> None:
@@ -98,12 +103,15 @@ def test_the_images_of_the_tour_are_those_of_the_precomputed_runs() -> None:
     from safetensors.torch import load_file
 
     found = overview_session.tour_images()
+    copied, after = examples.copied(), examples.mitigated()
+    assert copied is not None and after is not None
     for path, name, png in (
-        (overview_session.IMAGES, "/images/0/image", found.generated),
-        (overview_session.IMAGES, "/images/0/neighbors/0/image", found.training),
-        (overview_session.MITIGATION, "/cells/0/images", found.copied),
+        (copied.path, "/images/0/image", found.generated),
+        (copied.path, "/images/0/neighbors/0/image", found.training),
+        (after.path, "/cells/0/images", found.copied),
+        (after.path, f"/cells/{after.number}/images", found.mitigated),
     ):
-        kept = load_file(path / "duplicate.safetensors")[name]
+        kept = load_file(path)[name]
         kept = kept[0] if kept.ndim == 4 else kept
         pixels = torch.frombuffer(
             bytearray(Image.open(io.BytesIO(png)).tobytes()), dtype=torch.uint8
@@ -221,7 +229,9 @@ def test_the_app_opens_on_the_overview() -> None:
 
 
 def test_the_finding_counts_the_copies_of_the_finished_example() -> None:
-    run = load_record(EXAMPLES / "duplicate.safetensors", ImageRun)
+    copied = examples.copied()
+    assert copied is not None
+    run = load_record(copied.path, ImageRun)
     copies = sum(image.verdict in COPY_VERDICTS for image in run.images)
     sentence = f"{copies} of {len(run.images)} generated images are copies of training images"
     page = pages_html(opened())

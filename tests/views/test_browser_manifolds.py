@@ -95,3 +95,59 @@ def test_digits_are_shown_as_cards(app_server: AppServer, browser_page: Page) ->
     # An image that the page was not allowed to show would have no size.
     assert images.first.evaluate("image => image.naturalWidth") >= 8
     sees(browser_page, "From memorizing to generalizing")
+
+
+#: Keeps the milliseconds from the next click on the slider to the frame that it leads to.
+SCRUB = """plot => {
+    document.addEventListener('mousedown', () => {
+        const started = performance.now();
+        plot.once('plotly_animatingframe', () => requestAnimationFrame(
+            () => { window.scrubbing = performance.now() - started; }));
+    }, {capture: true, once: true});
+    const rail = plot.querySelector('.slider-rail-touch-rect').getBoundingClientRect();
+    return [rail.x + 0.02 * rail.width, rail.y + rail.height / 2];
+}"""
+FIRST_SAMPLE = "plot => [plot.data[1].x[0], plot.data[1].y[0]]"
+
+
+def test_the_tour_plays_without_the_server_and_the_browser_goes_back(
+    app_server: AppServer, browser_page: Page
+) -> None:
+    sent: list[object] = []
+    browser_page.on(
+        "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame))
+    )
+    browser_page.set_default_timeout(PATIENCE)
+    browser_page.goto(app_server.url)
+    browser_page.get_by_role("link", name="Start the tour").click()
+    sees(browser_page, re.compile("^Tour, step 1 of"))
+    first = browser_page.url
+    chart = browser_page.locator(".st-key-mf_playback .js-plotly-plot")
+    label = chart.locator(".slider-group > .slider-label")
+    expect(label).to_have_text(re.compile("memorized$"), timeout=PATIENCE)
+    sees(browser_page, "What to do next.")
+    wait_for_app(browser_page)
+    last, asked = str(label.text_content()), len(sent)
+
+    chart.get_by_text("Play", exact=True).click()
+    expect(label).not_to_have_text(last, timeout=PATIENCE)  # Played from its beginning,
+    expect(label).to_have_text(last, timeout=PATIENCE)  # up to its end.
+    settled = chart.evaluate(FIRST_SAMPLE)
+    browser_page.mouse.click(*chart.evaluate(SCRUB))
+    expect(label).not_to_have_text(last, timeout=PATIENCE)
+    assert chart.evaluate(FIRST_SAMPLE) != settled
+    # 100 ms on an idle machine; a server's answer would take longer than this on a busy one.
+    assert browser_page.evaluate("() => window.scrubbing") < 400
+    assert len(sent) == asked, "playing asked the server"
+
+    browser_page.get_by_role("link", name="Next", exact=True).click()
+    sees(browser_page, re.compile("^Tour, step 2 of"))
+    sees(browser_page, "What to do next.")
+    wait_for_app(browser_page)
+    browser_page.go_back()
+    sees(browser_page, re.compile("^Tour, step 1 of"))
+    assert browser_page.url == first
+    sees(browser_page, "What to do next.")
+    wait_for_app(browser_page)
+    browser_page.go_back()
+    sees(browser_page, re.compile("^Start the tour"))

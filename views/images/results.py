@@ -13,6 +13,7 @@ from mmh_core.installation import PROGRAM
 from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import images as image_plots
+from mmh_core.plots import playback
 from mmh_core.report import image_command, image_report, run_zip
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
 from mmh_core.studies.detection.prompt_scan import scan_words
@@ -36,6 +37,7 @@ def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None
     if shows_run:
         drawn = conclusion(run)
         layout.finding(drawn.finding)
+        _playback(run)
         _figures(run)
         _without_training_images(run)
     _sections(run, settings)
@@ -72,6 +74,19 @@ def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> N
     if run.state == "stopped":
         kept = f"{count} kept" if run.images else "no image was finished"
         st.info(f"Stopped before the end; {kept}.", icon=":material/stop_circle:")
+
+
+def _playback(run: ImageRun) -> None:
+    """Show the denoising of the first images, as frames that the browser plays by itself."""
+    figure = playback.denoising(run.images) if st.session_state[key("tab")] == "images" else None
+    if figure is None:
+        return
+    layout.heading(
+        "From noise to image",
+        "The predicted final image of each seed after each step, beside the training image that "
+        "the most severe verdict is about.",
+    )
+    layout.chart(figure, "im_playback")
 
 
 def _figures(run: ImageRun) -> None:

@@ -12,7 +12,7 @@ from mmh_core.formats.export import frame_csv
 from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.memorization.verdict import verdict_words
-from mmh_core.plots import theme
+from mmh_core.plots import playback, theme
 from mmh_core.statistics.intervals import share_difference, share_interval
 from mmh_core.studies.manifolds.conclusion import conclusion
 from mmh_core.studies.manifolds.data import fresh_draws
@@ -43,6 +43,7 @@ def result(run: ManifoldRun, settings: ManifoldSettings, *, precomputed: bool) -
     drawn = conclusion(run, snapshot)
     with above:
         layout.finding(drawn.finding)
+        _playback(run)
     _figures(run, snapshot)
     _sections(run, snapshot)
     layout.recommendation(drawn.recommendation, drawn.certainty)
@@ -87,6 +88,19 @@ def _headline(run: ManifoldRun, form: ManifoldConfig, *, precomputed: bool) -> N
             f"Stopped at step {done:,} of {config.steps:,}; everything up to there is kept.",
             icon=":material/stop_circle:",
         )
+
+
+def _playback(run: ManifoldRun) -> None:
+    """Show the training as frames that the browser plays by itself, where points are points."""
+    if len(run.snapshots) < 2 or MANIFOLDS[run.config.manifold].plot == "images":
+        return
+    layout.heading(
+        "Training, step by step",
+        "Dots are generated samples, crosses training points; violet is LID 0. Each dot starts "
+        "from the same noise at every step. The figures below are those of the training step "
+        "chosen there.",
+    )
+    layout.chart(playback.training(run), "mf_playback")
 
 
 def _scrubber(run: ManifoldRun) -> Snapshot:

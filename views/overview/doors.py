@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 from html import escape
-from urllib.parse import urlencode
 
 import streamlit as st
 
 from views.overview import session as overview_session
+from views.tour import steps
 from views.widgets import layout
 
 STYLE = """<style>
 .ov-grid {display: grid; gap: .9rem; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr));}
+.ov-tour {grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr));}
 .ov-hold {container-type: inline-size;}
 @container (min-width: 515px) and (max-width: 778px) {
   .ov-card:last-child {grid-column: 1 / -1;}}
@@ -87,50 +88,46 @@ def section() -> None:
 
 
 def tour() -> None:
-    """Show the three steps of the guided tour, each a finished state of a page."""
+    """Show the steps of the guided tour, each a finished state of a page with the tour's bar."""
+    every = steps.steps()
     layout.part(
-        "Guided tour, three precomputed steps",
-        "Nothing has to be computed: each step opens a finished result.",
+        "Guided tour, about five minutes",
+        "For whoever has never heard of LID. Each step opens a page at a finished result, with a "
+        "bar on top that says what to notice and leads on; nothing has to be computed.",
     )
     images = overview_session.tour_images()
-    steps = (
-        (
-            {"manifold": "circle"},
-            "manifolds",
+    about: dict[steps.Name, tuple[str, str]] = {
+        "training": (
             _circle(),
-            "Isolated points, memorized",
-            "Seven isolated training points: there the LID falls from 1 to 0, and the model "
-            "reproduces them. Move the training step to see it happen.",
+            "A small model learns points of a circle. Play its training, and see it begin to "
+            "repeat them.",
         ),
-        (
-            {"example": "duplicate"},
-            "images",
-            _pair(images.training, "→", images.generated, "training image", "generated image"),
-            "A training image, copied",
-            "The training set holds this image dozens of times. Most seeds reproduce it, and "
-            "the LID is far below that of reference prompts.",
+        "copies": (
+            _images((images.training, "training image"), "→", (images.generated, "generated")),
+            "Each seed starts from another noise. Play the denoising, and see where they end.",
         ),
-        (
-            {"example": "duplicate"} | ({"cell": images.cell} if images.cell else {}),
-            "mitigation",
-            _pair(images.copied, "→", images.mitigated, "no mitigation", f"with {images.label}"),
-            "A copy, mitigated",
-            "Another memorized prompt, from the same starting noise without and with a "
-            "mitigation: with it no training image is reproduced. The page shows the effect on "
-            "prompt alignment too.",
+        "contrast": (
+            _images((images.free, "generated")),
+            "The same model with a prompt that many different training images stand behind.",
         ),
-    )
+        "mitigation": (
+            _images(
+                (images.copied, "no mitigation"), "→", (images.mitigated, f"with {images.label}")
+            ),
+            "The same starting noise without and with a mitigation, and what it costs.",
+        ),
+    }
     cards = "".join(
         card(
-            f"{page}?{urlencode(values)}",
-            image,
-            f'<span class="ov-step">{number}</span>{escape(title)}',
-            text,
-            f"Open step {number}",
+            steps.address(number),
+            about[step.name][0],
+            f'<span class="ov-step">{number}</span>{escape(step.title)}',
+            about[step.name][1],
+            "Start the tour" if number == 1 else f"Open step {number}",
         )
-        for number, (values, page, image, title, text) in enumerate(steps, start=1)
+        for number, step in enumerate(every, start=1)
     )
-    st.html(f"{STYLE}{_grid(cards)}")
+    st.html(f'{STYLE}<div class="ov-grid ov-tour">{cards}</div>')
 
 
 def _grid(cards: str) -> str:
@@ -146,17 +143,19 @@ def card(address: str, image: str, title: str, text: str, go: str) -> str:
     )
 
 
-def _pair(first: bytes, sign: str, second: bytes, alt: str, other: str) -> str:
-    """Return two images side by side, "" where one is missing."""
-    if not first or not second:
+def _images(*parts: tuple[bytes, str] | str) -> str:
+    """Return images with their captions side by side, "" where one is missing."""
+    if any(not part[0] for part in parts):
         return ""
-    images = [
-        f'<figure><img alt="{escape(words)}" '
-        f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'
-        f"<figcaption>{escape(words)}</figcaption></figure>"
-        for data, words in ((first, alt), (second, other))
+    elements = [
+        f"<span>{part}</span>"
+        if isinstance(part, str)
+        else f'<figure><img alt="{escape(part[1])}" '
+        f'src="data:image/png;base64,{base64.b64encode(part[0]).decode()}">'
+        f"<figcaption>{escape(part[1])}</figcaption></figure>"
+        for part in parts
     ]
-    return f'<div class="ov-pair">{images[0]}<span>{sign}</span>{images[1]}</div>'
+    return f'<div class="ov-pair">{"".join(elements)}</div>'
 
 
 def _circle() -> str:

@@ -6,7 +6,6 @@ Nothing here loads torch or a model, so that the first page never waits.
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,11 +21,10 @@ from mmh_core.store.jobs import JobStore
 from mmh_core.store.queues import judged_items, list_queues
 from mmh_core.store.review_records import QueueRecord
 from mmh_core.text_to_image.catalogue import CATALOGUE
-from views.images.session import EXAMPLES as IMAGES
-from views.mitigation.session import EXAMPLES as MITIGATION
 from views.models import POCKET
 from views.review import session as review_session
 from views.session import data_folder
+from views.tour import examples
 
 
 @dataclass(frozen=True)
@@ -98,25 +96,27 @@ def judged(queue: QueueRecord) -> int:
 class TourImages:
     """The images of the guided tour as PNG files, b"" for what is not there.
 
-    `mitigated` was generated from the starting noise of `copied`, under `label`; `cell` names the
-    mitigation in links. Of the example's `images` images `copies` are copies.
+    `mitigated` was generated from the starting noise of `copied`, under `label`; `free` is an
+    image of a prompt that is not copied. Of the example's `images` images `copies` are copies.
     """
 
     generated: bytes
     training: bytes
+    free: bytes
     copied: bytes
     mitigated: bytes
     label: str
-    cell: str
     copies: int = 0
     images: int = 0
+    same_prompt: bool = False
 
     @property
     def finding(self) -> str:
         """Return what the example shows, "" where it is not there."""
         if not self.images:
             return ""
-        rest = f". For a second prompt, {self.label} leaves no copy" if self.cell else ""
+        of = "" if self.same_prompt else " for a second prompt"
+        rest = f". With {self.label} no image is a copy{of}" if self.label else ""
         return (
             f"In the finished example {self.copies} of {self.images} generated images are copies "
             f"of training images{rest}."
@@ -125,62 +125,28 @@ class TourImages:
 
 def tour_images() -> TourImages:
     """Return the images of the guided tour, read without torch."""
-    images, mitigation = (folder / "duplicate.safetensors" for folder in (IMAGES, MITIGATION))
-    return _tour(str(images), str(mitigation), (_stamp(images), _stamp(mitigation)))
+    before, without, after = examples.copied(), examples.uncopied(), examples.mitigated()
+    return TourImages(
+        _read(before, "/images/0/image"),
+        _read(before, "/images/0/neighbors/0/image"),
+        _read(without, "/images/0/image"),
+        _read(after, "/cells/0/images"),
+        _read(after, f"/cells/{0 if after is None else after.number}/images"),
+        "" if after is None else after.label,
+        0 if before is None else before.copies,
+        0 if before is None else before.images,
+        before is not None and after is not None and before.prompt == after.prompt,
+    )
 
 
-def _stamp(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.is_file() else 0
+def _read(example: examples.ImageExample | examples.MitigationExample | None, name: str) -> bytes:
+    if example is None:
+        return b""
+    return _pixels(str(example.path), name, example.path.stat().st_mtime_ns)
 
 
-@st.cache_resource(show_spinner=False, max_entries=1)
-def _tour(images: str, mitigation: str, stamps: tuple[int, ...]) -> TourImages:
-    generated = _pixels(images, "/images/0/image")
-    training = _pixels(images, "/images/0/neighbors/0/image")
-    number, label, cell = _mitigated(mitigation)
-    copied = _pixels(mitigation, "/cells/0/images")
-    mitigated = _pixels(mitigation, f"/cells/{number}/images") if cell else b""
-    copies, many = _copies(images)
-    return TourImages(generated, training, copied, mitigated, label, cell, copies, many)
-
-
-def _copies(path: str) -> tuple[int, int]:
-    """Return how many images of a run are copies, of how many; 0 of 0 where it is not there."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = (file.metadata() or {})["mmh-record-1"]
-            images = json.loads(header.partition(" ")[2])["fields"]["images"]
-            verdicts = [str(image["fields"]["verdict"]) for image in images]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-        return 0, 0
-    return sum(verdict in ("exact copy", "template copy") for verdict in verdicts), len(verdicts)
-
-
-def _mitigated(path: str) -> tuple[int, str, str]:
-    """Return number, label and link of the mitigation to show: no copies, best aligned."""
-    from safetensors import SafetensorError, safe_open
-
-    best, chosen_cell = -math.inf, (0, "", "")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = (file.metadata() or {})["mmh-record-1"]
-            for number, cell in enumerate(json.loads(header.partition(" ")[2])["fields"]["cells"]):
-                fields, chosen = cell["fields"], cell["fields"]["treatment"]["fields"]
-                control = chosen["mitigation"] in ("none", "random_tokens")
-                if control or fields["prompt"] != 0 or set(fields["kinds"]) != {"none"}:
-                    continue
-                aligned = float(file.get_tensor(f"/cells/{number}/alignment").mean())
-                if aligned > best:
-                    link = f"{chosen['mitigation']}:{chosen['strength']:g}"
-                    best, chosen_cell = aligned, (number, str(fields["label"]), link)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-        return 0, "", ""
-    return chosen_cell
-
-
-def _pixels(path: str, name: str) -> bytes:
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _pixels(path: str, name: str, stamp: int) -> bytes:
     """Return one image of a run, the first where it holds several, b"" where it is not there."""
     import io
 

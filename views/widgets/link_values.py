@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import streamlit as st
 
 Choice = TypeVar("Choice", bound=str)
+#: The parameter of an address that says at which step of the guided tour it is.
+TOUR = "tour"
 #: Browsers count exactly up to 2^53; the last seed of a run must stay below.
 MOST_SEED = 2**53 - 1_000
 MOST_GUIDANCE = 30.0
@@ -124,6 +126,10 @@ def quoted(value: object) -> str:
 
 
 def write_link(parameters: Mapping[str, str]) -> None:
-    """Make these the parameters of the page's address, where they are not already."""
-    if dict(st.query_params) != parameters:
-        st.query_params.from_dict(parameters)
+    """Make these the parameters of the page's address, where they are not already.
+
+    The step of the tour stays: it is no choice of the page.
+    """
+    tour = {TOUR: st.query_params[TOUR]} if TOUR in st.query_params else {}
+    if dict(st.query_params) != {**parameters, **tour}:
+        st.query_params.from_dict({**parameters, **tour})

@@ -10,6 +10,7 @@ import streamlit as st
 from mmh_core.records import MMHError
 from views import session
 from views.kept_runs import JobView
+from views.tour import bar
 from views.widgets import layout
 from views.widgets.linked_state import LinkedState
 
@@ -43,6 +44,7 @@ def page(
 
     The page shows the job that its link names, else the `example` of the settings, else `nothing`.
     """
+    tour = bar.place()
     settings, refused = state.restore()
     for sentence in refused:
         st.warning(layout.plain(sentence), icon=":material/warning:")
@@ -50,6 +52,7 @@ def page(
         sidebar(settings)
     # Forms and callbacks have had their say; this is what counts now.
     job, settings = st.session_state[state.key("job")], state.current()
+    bar.show(tour, state.page, state.link())
 
     def show_example() -> None:
         run = example(settings)
