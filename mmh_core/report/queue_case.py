@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from mmh_core.counting import agreeing, plural
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
+from mmh_core.records import MMHError
+from mmh_core.store.adjudication import disagreements_of
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import (
@@ -23,23 +26,26 @@ from mmh_core.store.review_records import (
     QueueRecord,
     ReviewItem,
     ReviewVerdict,
+    VerdictRow,
 )
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import ChainReport, verify
+from mmh_core.store.verdicts import verdict_rows
 
 
 @dataclass(frozen=True)
 class ReportItem:
-    """An item with the judgement of each reviewer."""
+    """An item with the judgement of each reviewer, and the adjudication where they differ."""
 
     position: int
     item: ReviewItem
     judgements: tuple[tuple[str, Judgement], ...]
+    decision: VerdictRow | None = None
 
     @property
     def verdict(self) -> ReviewVerdict | None:
-        """Return the most severe judgement that anybody gave, None for no judgement yet."""
-        return max(
+        """Return the final verdict, else the most severe that anybody gave, None for no one."""
+        return self.final_verdict or max(
             (judgement.verdict for _, judgement in self.judgements),
             key=lambda verdict: REVIEW_ROWS[verdict].severity,
             default=None,
@@ -57,6 +63,13 @@ class ReportItem:
         return self.verdicts[0] if len(set(self.verdicts)) == 1 else None
 
     @property
+    def final_verdict(self) -> ReviewVerdict | None:
+        """Return what the reviewers agree on, else the adjudication, None without either."""
+        if self.disputed:
+            return None if self.decision is None else self.decision.after
+        return self.agreed_verdict
+
+    @property
     def disputed(self) -> bool:
         """Return whether two reviewers gave it different judgements."""
         return len(set(self.verdicts)) > 1
@@ -64,16 +77,17 @@ class ReportItem:
     @property
     def contradicted(self) -> bool:
         """Return whether the judgement of the people and the copy that was measured disagree."""
-        if self.agreed_verdict == "not memorized":
+        if self.final_verdict == "not memorized":
             return self.item.kind in COPY_VERDICTS
-        return self.agreed_verdict in COPY_VERDICTS and self.item.kind == "no copy found"
+        return self.final_verdict in COPY_VERDICTS and self.item.kind == "no copy found"
 
 
 @dataclass(frozen=True)
 class QueueCase:
     """The contents of a queue's report; `pair` are the two reviewers of `agreement`.
 
-    `damaged` are the positions of items that cannot be read: they are in no count.
+    `damaged` are the positions of items that cannot be read: they are in no count. `rows` are
+    those of the log, none where one of them is damaged.
     """
 
     queue: QueueRecord
@@ -83,6 +97,7 @@ class QueueCase:
     agreement: Agreement | None
     chain: ChainReport
     damaged: tuple[int, ...] = ()
+    rows: tuple[VerdictRow, ...] = ()
 
 
 def read_case(file: SqliteFile, queue: str) -> QueueCase:
@@ -106,21 +121,30 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
                     view.position, view.item, before.judgements + latest
                 )
             start += len(page.places)
+    rows: list[VerdictRow] = []
+    with suppress(MMHError):  # `verify` names the damaged row.
+        rows = verdict_rows(file, queue)
+    decisions = {one.item: one.decision for one in disagreements_of(rows)}
     return QueueCase(
         get_queue(file, queue),
-        tuple(items[position] for position in sorted(items.keys() - damaged)),
+        tuple(
+            replace(items[position], decision=decisions.get(position))
+            for position in sorted(items.keys() - damaged)
+        ),
         progress,
         pair,
         None if pair is None else agreement(file, queue, *pair),
         verify(file, queue),
         tuple(sorted(damaged)),
+        tuple(rows),
     )
 
 
 def summary_words(case: QueueCase) -> str:
     """Return what people decided, in words for somebody who knows nothing of the method.
 
-    Counted are judgements on which all who judged an item agree; where they differ nothing is.
+    Counted are judgements on which all who judged an item agree, and the adjudication where they
+    differ; where nobody adjudicated nothing is.
     """
     total, who = len(case.items), len(case.progress)
     judged = [item for item in case.items if item.verdicts]
@@ -132,7 +156,8 @@ def summary_words(case: QueueCase) -> str:
         start += f" {damaged} cannot be read and is in no count."
     if not judged:
         return f"{start} Nobody has judged any of them yet, so nothing is decided."
-    agreed = [item.agreed_verdict for item in judged]
+    agreed = [item.final_verdict for item in judged]
+    adjudicated = sum(item.disputed and item.decision is not None for item in judged)
     sentences = [start, f"{len(judged):,} {_were(len(judged))} judged."]
     if who > 1:
         alone = sum(len(item.verdicts) == 1 for item in judged)
@@ -143,10 +168,15 @@ def summary_words(case: QueueCase) -> str:
     for count, words in (
         (agreed.count("unsure"), "nobody was sure"),
         (sum(item.disputed for item in judged), "the reviewers contradict one another"),
-        (sum(item.contradicted for item in judged), "judgement and measurement disagree"),
+        (sum(item.contradicted for item in judged), "person and measurement disagree"),
     ):
         if count:
             sentences.append(f"At {count:,} {words}{'' if words[0] == 'n' else ': listed below'}.")
+    if adjudicated:
+        sentences.append(
+            f"{adjudicated:,} of the contradictions {_were(adjudicated)} adjudicated, and "
+            f"{agreeing(adjudicated, 'counts', 'count')} as decided."
+        )
     if open_still := total - len(judged):
         sentences.append(f"{open_still:,} {agreeing(open_still, 'is', 'are')} still open.")
     sentences.append(
@@ -170,7 +200,7 @@ def _copies_words(exact: int, template: int) -> str:
 def conflicts(case: QueueCase) -> tuple[tuple[str, tuple[ReportItem, ...]], ...]:
     """Return the items to look at again, under what is in conflict; only what there is."""
     groups = (
-        ("Judgement and measurement disagree", [item for item in case.items if item.contradicted]),
+        ("Person and measurement disagree", [item for item in case.items if item.contradicted]),
         ("Reviewers disagree", [item for item in case.items if item.disputed]),
     )
     return tuple((title, tuple(items)) for title, items in groups if items)
@@ -185,12 +215,6 @@ def queue_command(queue: QueueRecord) -> str:
     words = [PROGRAM, "scan", name, "--model", queue.model, "--fpr", f"{share:g}"]
     words += [] if settings["study"] else ["--no-study"]
     return shlex.join([*words, "--out", "scan"])
-
-
-def queue_detection_rate(queue: QueueRecord) -> str:
-    """Return what the scan behind a queue misses, in its own words; "" where that is not known."""
-    sentences = queue_settings(queue).get("reach")
-    return sentences if isinstance(sentences, str) else ""
 
 
 def item_command(item: ReviewItem) -> str:

@@ -25,10 +25,10 @@ from mmh_core.report.queue_case import (
     conflicts,
     item_command,
     queue_command,
-    queue_detection_rate,
     summary_words,
 )
-from mmh_core.store.queues import QueueProgress
+from mmh_core.report.queue_errors import error_sentences
+from mmh_core.report.queue_people import people
 from mmh_core.store.review_records import Judgement, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.review.items import KINDS, score_label, score_words
@@ -69,22 +69,27 @@ def queue_report(
             for title, items in conflicts(case)
         ],
         most_listed=_MOST_LISTED,
-        progress=[_progress(name, done) for name, done in case.progress],
+        people=people(case.progress, case.rows),
+        errors=[sentence for sentence in error_sentences(case) if sentence],
         agreed=agreement_words(case),
         charts=[Markup(chart) for chart in _charts(case) if chart],
         command=queue_command(case.queue),
-        detection_rate=queue_detection_rate(case.queue),
         provenance=_provenance(case),
     )
 
 
 def _conflict(item: ReportItem) -> tuple[int, str, str, str]:
     """Return position, prompt, what people said, and what was measured."""
-    people = "; ".join(f"{name}: {judged.verdict}" for name, judged in item.judgements)
+    judgements = "; ".join(f"{name}: {judged.verdict}" for name, judged in item.judgements)
+    if item.disputed and item.decision is not None:
+        judgements += (
+            f". Adjudicated by {item.decision.reviewer}: {item.decision.after}, because "
+            f"{item.decision.notes}"
+        )
     measured = item.item.kind or "not analyzed"
     if not math.isnan(item.item.similarity):
         measured += f", similarity {number_text(item.item.similarity, 3)}"
-    return item.position, item.item.prompt, people, measured
+    return item.position, item.item.prompt, judgements, measured
 
 
 def _suspected(item: ReviewItem) -> bool:
@@ -103,6 +108,7 @@ def _sheet(item: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
         "nearest_caption": "" if near is None else near[0],
         "figures": _figures(item.item),
         "judgements": [_judged(name, judgement) for name, judgement in item.judgements],
+        "decision": _decided(item),
         "command": item_command(item.item),
     }
 
@@ -126,6 +132,7 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
             for name, value in item.scores
         ),
         ("Seeds", ", ".join(map(str, item.seeds))),
+        *((f"Table: {name}", text) for name, text in item.more),
     ]
     return [(name, value) for name, value in rows if value]
 
@@ -141,9 +148,17 @@ def _judged(name: str, judgement: Judgement) -> tuple[str, str, str, str, str]:
     )
 
 
-def _progress(name: str, done: QueueProgress) -> tuple[str, str, str]:
-    counts = ", ".join(f"{count:,} {noun}" for noun, count in done.counts.items() if count)
-    return name, f"{done.judged:,} of {done.items:,}", counts
+def _decided(item: ReportItem) -> str:
+    """Return the adjudication of an item whose reviewers differ, "" for none."""
+    if not item.disputed:
+        return ""
+    row = item.decision
+    if row is None:
+        return "Its reviewers differ, and nobody has adjudicated yet: it counts as undecided."
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(row.time))
+    judged = any(name == row.reviewer for name, _ in item.judgements)
+    own = " (who had judged the item too)" if judged else ""
+    return f"Adjudicated by {row.reviewer}{own}, {when}: {row.after}. Reason: {row.notes}"
 
 
 def _charts(case: QueueCase) -> list[str]:

@@ -20,7 +20,13 @@ from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import get_queue
-from mmh_core.store.review_records import RUN_NAME, ReviewItem
+from mmh_core.store.review_records import (
+    LATER_ITEM_FIELDS,
+    LATER_ROW_FIELDS,
+    RUN_NAME,
+    ReviewItem,
+    VerdictRow,
+)
 from mmh_core.store.run_files import is_as_recorded
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
@@ -60,7 +66,7 @@ def export_case(file: SqliteFile, queue: str, runs: Path, path: Path) -> CaseExp
         written = _Entries(archive)
         written.add("case.json", [_line({"format": CASE_FORMAT, "queue": asdict(record)})])
         written.add("items.jsonl", _item_lines(file, queue, record.items))
-        written.add("verdicts.jsonl", (_line(asdict(row)) for row in rows))
+        written.add("verdicts.jsonl", (_line(row_tree(row)) for row in rows))
         missing = []
         for position in range(1, record.items + 1):
             item = get_item(file, queue, position, "").item
@@ -81,9 +87,22 @@ def item_tree(item: ReviewItem) -> dict[str, Any]:
     tree = {name: _null_for_nan(value) for name, value in asdict(item).items()}
     tree["scores"] = [[name, _null_for_nan(value)] for name, value in item.scores]
     tree["thumbnail"] = _sha256(item.thumbnail) if item.thumbnail else ""
-    if not item.run_sha256:  # As older versions wrote it, who can read it then.
-        del tree["run_sha256"]
+    _drop_empty(tree, LATER_ITEM_FIELDS)
     return tree
+
+
+def row_tree(row: VerdictRow) -> dict[str, Any]:
+    """Return a row of the log as JSON values."""
+    tree = asdict(row)
+    _drop_empty(tree, LATER_ROW_FIELDS)
+    return tree
+
+
+def _drop_empty(tree: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Leave out what older versions do not know: they can read the record then."""
+    for name in names:
+        if not tree[name]:
+            del tree[name]
 
 
 def _check_run(item: ReviewItem, path: Path) -> None:

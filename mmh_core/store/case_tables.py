@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from mmh_core.files import replacing
 from mmh_core.formats.export import frame_csv
+from mmh_core.records import MMHError
+from mmh_core.store.adjudication import disagreements_of
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import queue_number, reviewers
-from mmh_core.store.review_records import ItemView, Judgement, ReviewItem
+from mmh_core.store.review_records import ItemView, Judgement, ReviewItem, VerdictRow
 from mmh_core.store.review_schema import JUDGEMENT_COLUMNS, judgement_from
 from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.store.verdicts import verdict_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,15 +34,26 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
 
     names = reviewers(file, queue)
     judged = _judgements(file, queue)
+    rows_of_log: list[VerdictRow] = []
+    with suppress(MMHError):  # A damaged row takes nothing else with it; `verify` names it.
+        rows_of_log = verdict_rows(file, queue)
+    decisions = {one.item: one.decision for one in disagreements_of(rows_of_log)}
+    last = {
+        (row.item, row.reviewer): row
+        for row in rows_of_log
+        if row.action == "verdict" and not row.role
+    }
     rows = [
         _item_columns(view.position, view.item)
         | {
             f"{column} of {name}": value
             for name in names
             for column, value in _judgement_columns(
-                judged.get((view.position, name), Judgement())
+                judged.get((view.position, name), Judgement()),
+                last.get((view.position, name)),
             ).items()
         }
+        | (_decision_columns(decisions.get(view.position)) if decisions else {})
         for view in _views(file, queue)
     ]
     return pd.DataFrame(rows)
@@ -85,9 +99,9 @@ def _judgements(file: SqliteFile, queue: str) -> dict[tuple[int, str], Judgement
 def _item_columns(position: int, item: ReviewItem) -> dict[str, object]:
     return {
         "position": position,
+        "id": item.name,
         "prompt": item.prompt,
         "label": item.label,
-        "id": item.name,
         "tags": "; ".join(item.tags),
         "seeds": " ".join(map(str, item.seeds)),
         "model": item.model,
@@ -100,16 +114,28 @@ def _item_columns(position: int, item: ReviewItem) -> dict[str, object]:
         "cause": item.cause,
         "kind": item.kind,
         **{f"score {name}": value for name, value in item.scores},
+        **{f"table {name}": text for name, text in item.more},
         "run": item.run,
         "sha256": item.sha256(),
     }
 
 
-def _judgement_columns(judgement: Judgement) -> dict[str, object]:
+def _decision_columns(row: VerdictRow | None) -> dict[str, object]:
+    """Return the adjudication of an item on which its reviewers differ."""
+    return {
+        "adjudicated verdict": "" if row is None else row.after,
+        "adjudicator": "" if row is None else row.reviewer,
+        "reason of the adjudication": "" if row is None else row.notes,
+    }
+
+
+def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[str, object]:
     judged = judgement.revision > 0
     return {
         "verdict": judgement.verdict or "",
         "notes": judgement.notes,
         "tags": "; ".join(judgement.tags),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(judgement.time)) if judged else "",
+        "seconds": last.seconds if last is not None and last.seconds else None,
+        "identification": "" if last is None else last.identified,
     }

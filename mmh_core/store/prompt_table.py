@@ -47,12 +47,15 @@ class RowProblem:
 
 @dataclass(frozen=True)
 class RepeatedRow:
-    """A row whose prompt the row `first` has too; `label` and `name` are its own."""
+    """A row whose prompt the row `first` has too; everything else is its own, as in PromptRow."""
 
     row: int
     first: int
     label: str = ""
     name: str = ""
+    prompt: str = ""
+    tags: tuple[str, ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def prompt_batches(
                 rows=tuple(row for row, n in zip(rows, numbers, strict=True) if n == row.row),
                 problems=tuple(entry for entry in batch if isinstance(entry, RowProblem)),
                 repeats=tuple(
-                    RepeatedRow(row.row, n, row.label, row.name)
+                    RepeatedRow(row.row, n, row.label, row.name, row.prompt, row.tags, row.more)
                     for row, n in zip(rows, numbers, strict=True)
                     if n != row.row
                 ),

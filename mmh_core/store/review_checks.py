@@ -102,6 +102,13 @@ def checked_item(item: ReviewItem) -> ReviewItem:
         )
     if len(item.scores) > MAX_LIST or len(item.seeds) > MAX_LIST:
         raise ValueError(f"An item has more than {MAX_LIST} scores or seeds.")
+    if len(item.more) > MAX_LIST:
+        raise ValueError(f"An item has more than {MAX_LIST} further columns.")
+    for name, text in item.more:
+        if checked_text(name, "name of a column", MAX_TEXT) != name:
+            raise ValueError("the name of a column has white space around it")
+        if checked_text(text, f"column {quoted(name)}", MAX_TEXT) != text:
+            raise ValueError("a cell of a further column has white space around it")
     for name, _ in item.scores:
         checked_text(name, "name of a score", MAX_NAME, empty=True)
     if any(not 0 <= seed <= _MOST_SEED for seed in item.seeds) or abs(item.nearest) > _MOST_COUNT:
@@ -129,6 +136,10 @@ def checked_row(row: VerdictRow) -> VerdictRow:
         raise ValueError("a row has a tag twice, or with white space around it")
     _check_time(row.time)
     _check_count(row.number, row.item, row.undoes, row.items)
+    if not 0 <= row.seconds <= MAX_TIME:
+        raise ValueError(f"{row.seconds:g} is no time on an item")
+    if row.role and (row.action != "verdict" or row.after in (None, "skip")):
+        raise ValueError("an adjudication gives no verdict")
     for digest in (row.item_sha256, row.previous, row.sha256, row.items_sha256 or row.sha256):
         if not _DIGEST.fullmatch(digest):
             raise ValueError("a digest of a row is none")

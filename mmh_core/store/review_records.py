@@ -12,12 +12,19 @@ from typing import Any, Literal, get_args
 ReviewVerdict = Literal["exact copy", "template copy", "not memorized", "unsure", "skip"]
 REVIEW_VERDICTS: tuple[ReviewVerdict, ...] = get_args(ReviewVerdict)
 Action = Literal["verdict", "notes", "undo"]
+#: How the program knew who judged: "" in rows of older versions, and of other programs.
+Identified = Literal["", "signed in", "typed name"]
+#: "adjudicator" for a verdict on the item itself, where those of its reviewers differ.
+Role = Literal["", "adjudicator"]
 
 MAX_TEXT = 10_000  # characters of a prompt or of notes
 MAX_NAME = 200  # characters of a name or a tag
 MAX_THUMBNAIL = 2**17  # bytes
 #: Seconds since 1970 up to the year 9999, past which no calendar writes them.
 MAX_TIME = 253_402_300_799.0
+#: Fields that items and rows of older versions lack, and that are written where they are filled.
+LATER_ITEM_FIELDS = ("run_sha256", "more")
+LATER_ROW_FIELDS = ("identified", "seconds", "role")
 #: What a file of a run may be called: no path, nothing hidden.
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -32,7 +39,8 @@ class ReviewItem:
     training image `nearest` (-1: none). `scores` are further figures by name. `label`, `name` and
     `tags` come from the table of prompts. `thumbnail` is a small image, as the bytes of a file;
     `run` is the name of the file with the full study, `run_sha256` the digest of that file ("" in
-    items of older versions, which did not keep it).
+    items of older versions, which did not keep it). `more` are further columns of the table, by
+    name, and the rows that repeat the prompt.
     """
 
     prompt: str
@@ -53,10 +61,12 @@ class ReviewItem:
     thumbnail: bytes = b""
     run: str = ""
     run_sha256: str = ""
+    more: tuple[tuple[str, str], ...] = ()
 
     def sha256(self) -> str:
         """Return the digest of everything in the item."""
-        left_out = set() if self.run_sha256 else {"run_sha256"}
+        # Fields of later versions count where they say something: older items keep their digest.
+        left_out = {name for name in LATER_ITEM_FIELDS if not getattr(self, name)}
         names = [entry.name for entry in fields(self) if entry.name not in left_out]
         return digest_of({name: getattr(self, name) for name in names})
 
@@ -128,6 +138,10 @@ class VerdictRow:
     after the row. `items` and `items_sha256` are the number and the joint digest of the queue's
     items at that time (0 and "" in rows of older versions, which did not keep them). `sha256`
     covers everything else, with `previous`, that of the row before.
+
+    `identified` says how the program knew the reviewer, `seconds` how long the item was on the
+    screen before the verdict (0: not measured). A row of an "adjudicator" is a verdict on the
+    item itself; it changes nobody's judgement, and `before` is that of the adjudication before.
     """
 
     number: int
@@ -147,11 +161,18 @@ class VerdictRow:
     sha256: str = ""
     items: int = 0
     items_sha256: str = ""
+    identified: Identified = ""
+    seconds: float = 0.0
+    role: Role = ""
 
     def computed_sha256(self) -> str:
         """Return the digest that the row must have."""
-        left_out = {"sha256"} if self.items_sha256 else {"sha256", "items", "items_sha256"}
-        return digest_of([getattr(self, f.name) for f in fields(self) if f.name not in left_out])
+        left_out = {"sha256", *LATER_ROW_FIELDS}
+        left_out |= set() if self.items_sha256 else {"items", "items_sha256"}
+        values = [getattr(self, f.name) for f in fields(self) if f.name not in left_out]
+        # By name, and only what says something: rows of older versions keep their digest.
+        later = {name: getattr(self, name) for name in LATER_ROW_FIELDS if getattr(self, name)}
+        return digest_of([*values, later] if later else values)
 
 
 def seal_of(queue: str, rows: int, head: str, items: int, items_sha256: str) -> str:

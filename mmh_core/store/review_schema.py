@@ -23,7 +23,7 @@ from mmh_core.store.review_records import (
 )
 from mmh_core.store.sqlite_file import SqliteFile
 
-_VERSION = 3
+_VERSION = 4
 # Images apart from the items, so that a search reads only what it compares.
 _SCHEMA = """
 CREATE TABLE queues (
@@ -62,6 +62,7 @@ CREATE TABLE items (
     thumbnail TEXT REFERENCES thumbnails,
     run TEXT NOT NULL,
     run_sha256 TEXT NOT NULL DEFAULT '',
+    more TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (queue, position),
     UNIQUE (queue, sha256)
 ) WITHOUT ROWID;
@@ -84,6 +85,9 @@ CREATE TABLE verdicts (
     sha256 TEXT NOT NULL,
     items INTEGER NOT NULL DEFAULT 0,
     items_sha256 TEXT NOT NULL DEFAULT '',
+    identified TEXT NOT NULL DEFAULT '',
+    seconds REAL NOT NULL DEFAULT 0,
+    role TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (queue, number),
     FOREIGN KEY (queue, item) REFERENCES items
 ) WITHOUT ROWID;
@@ -113,18 +117,24 @@ ALTER TABLE queues ADD COLUMN seal TEXT NOT NULL DEFAULT '';
 ALTER TABLE verdicts ADD COLUMN items INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE verdicts ADD COLUMN items_sha256 TEXT NOT NULL DEFAULT '';
 """
+_TO_4 = """
+ALTER TABLE items ADD COLUMN more TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE verdicts ADD COLUMN identified TEXT NOT NULL DEFAULT '';
+ALTER TABLE verdicts ADD COLUMN seconds REAL NOT NULL DEFAULT 0;
+ALTER TABLE verdicts ADD COLUMN role TEXT NOT NULL DEFAULT '';
+"""
 
 ITEM_COLUMNS = (
     *("prompt", "seeds", "model", "model_sha256", "score", "lid", "lid_percentile"),
     *("similarity", "nearest", "cause", "kind", "scores", "label", "name", "tags", "run"),
-    "run_sha256",
+    *("run_sha256", "more"),
 )
 #: Those that may be unknown.
 FIGURES = ("score", "lid", "lid_percentile", "similarity")
 VERDICT_COLUMNS = (
     *("number", "item", "action", "before", "after", "notes", "tags", "undoes", "reviewer"),
     *("time", "item_sha256", "model_sha256", "code_version", "previous", "sha256"),
-    *("items", "items_sha256"),
+    *("items", "items_sha256", "identified", "seconds", "role"),
 )
 JUDGEMENT_COLUMNS = ("verdict", "notes", "tags", "revision", "time")
 #: Columns of a queue, with the number of its items.
@@ -159,7 +169,9 @@ def examined_queues(path: Path, *, writable: bool | None = None) -> Iterator[Sql
 
 def _named(path: Path) -> SqliteFile:
     schema = f"{_SCHEMA}{VERDICTS_REMAIN}"
-    return SqliteFile(path.absolute(), "file of review queues", _VERSION, schema, (_to_2, _to_3))
+    return SqliteFile(
+        path.absolute(), "file of review queues", _VERSION, schema, (_to_2, _to_3, _to_4)
+    )
 
 
 def _to_2(connection: sqlite3.Connection) -> None:
@@ -173,6 +185,12 @@ def _to_2(connection: sqlite3.Connection) -> None:
 def _to_3(connection: sqlite3.Connection) -> None:
     """Add the digest of the file of an item's run; items that are there keep theirs."""
     connection.execute("ALTER TABLE items ADD COLUMN run_sha256 TEXT NOT NULL DEFAULT ''")
+
+
+def _to_4(connection: sqlite3.Connection) -> None:
+    """Add further columns of tables, and to the log who was how identified, time and role."""
+    for statement in _TO_4.strip().split(";\n"):
+        connection.execute(statement)
 
 
 def seal_queue(connection: sqlite3.Connection, number: int, *, rehash: bool = False) -> None:
@@ -205,7 +223,7 @@ def item_from(values: tuple[Any, ...], thumbnail: bytes | None) -> ReviewItem:
     columns = dict(zip(ITEM_COLUMNS, values, strict=True))
     for column in FIGURES:
         columns[column] = math.nan if columns[column] is None else columns[column]
-    for column in ("seeds", "tags", "scores"):
+    for column in ("seeds", "tags", "scores", "more"):
         columns[column] = parse_json(typed_value(columns[column], str))
     columns["scores"] = [
         (name, math.nan if value is None else value)
@@ -226,6 +244,8 @@ def verdict_from(values: tuple[Any, ...]) -> VerdictRow:
     columns = dict(zip(VERDICT_COLUMNS, values, strict=True))
     row = json_record(VerdictRow, {**columns, "tags": _tags(columns["tags"])})
     _check_time(row.time)
+    if not 0 <= row.seconds <= MAX_TIME:
+        raise ValueError(f"{row.seconds:g} is no time on an item")
     return row
 
 
@@ -271,7 +291,7 @@ def _value(value: Any) -> Any:
         return None
     if isinstance(value, tuple):
         return json.dumps(
-            [[k, None if math.isnan(v) else v] for k, v in value]
+            [[k, None if isinstance(v, float) and math.isnan(v) else v] for k, v in value]
             if value and isinstance(value[0], tuple)
             else value,
             ensure_ascii=False,

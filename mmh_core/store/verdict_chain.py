@@ -24,6 +24,7 @@ from mmh_core.store.review_checks import checked_seal
 from mmh_core.store.review_records import (
     Judgement,
     QueueRecord,
+    ReviewVerdict,
     VerdictRow,
     joined_sha256,
     seal_of,
@@ -108,6 +109,8 @@ class ChainCheck:
     items: Sequence[str]
     wrong_item: str = ""
     judgements: dict[tuple[int, str], Judgement] = field(default_factory=dict)
+    #: The last adjudication of each item.
+    adjudicated: dict[int, ReviewVerdict | None] = field(default_factory=dict)
     running_item_digests: list[str] = field(init=False)
     #: Number of a row, its digest, and how many items the queue had (0: not kept).
     marks: list[tuple[int, str, int]] = field(init=False)
@@ -127,9 +130,12 @@ class ChainCheck:
         for count, row in enumerate(rows, start=1):
             if wrong := self._wrong(row, count):
                 return self.bad(count, f"Row {count} is not as it was: {wrong}.")
-            self.judgements[row.item, row.reviewer] = Judgement(
-                row.after, row.notes, row.tags, row.number, row.time
-            )
+            if row.role:
+                self.adjudicated[row.item] = row.after
+            else:
+                self.judgements[row.item, row.reviewer] = Judgement(
+                    row.after, row.notes, row.tags, row.number, row.time
+                )
             self.marks.append((row.number, row.sha256, row.items))
         return self._ended()
 
@@ -193,14 +199,16 @@ class ChainCheck:
     def _wrong(self, row: VerdictRow, number: int) -> str | None:
         """Return what is wrong with a row, None where nothing is."""
         _, previous, items = self.marks[-1]
-        now = self.judgements.get((row.item, row.reviewer), Judgement())
+        now = self.judgements.get((row.item, row.reviewer), Judgement()).verdict
+        if row.role:
+            now = self.adjudicated.get(row.item)
         if row.number != number:
             return f"a row was taken out, the next one has number {row.number}"
         if row.previous != previous:
             return "it does not build on the row before, so rows were taken out, put in or moved"
         if row.sha256 != row.computed_sha256():
             return "its content does not match its digest"
-        if row.before != now.verdict:
+        if row.before != now:
             return "the judgement it says it replaces is not the one recorded before it"
         if not (1 <= row.item <= len(self.items) and self.items[row.item - 1]):
             return f"item {row.item}, which it judges, is missing or was changed into none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from mmh_core.store.review_records import (
     MAX_NAME,
     MAX_TEXT,
     REVIEW_VERDICTS,
+    Identified,
     Judgement,
     ReviewVerdict,
     VerdictRow,
@@ -42,12 +43,17 @@ class JudgedMeanwhile(MMHError):
 
 @dataclass(frozen=True)
 class ReviewTarget:
-    """An item of a queue, who judges it, and the `revision` of the judgement they saw."""
+    """An item of a queue, who judges it, and the `revision` of the judgement they saw.
+
+    `identified` and `seconds` are as in a row of the log.
+    """
 
     queue: str
     item: int
     reviewer: str
     revision: int
+    identified: Identified = ""
+    seconds: float = 0.0
 
 
 def judge(file: SqliteFile, target: ReviewTarget, verdict: ReviewVerdict) -> VerdictRow:
@@ -60,8 +66,9 @@ def judge(file: SqliteFile, target: ReviewTarget, verdict: ReviewVerdict) -> Ver
     if verdict not in REVIEW_VERDICTS:
         raise ValueError(f"Unknown verdict {verdict!r}; choose from {', '.join(REVIEW_VERDICTS)}.")
     with file.transaction() as connection:
-        row = _next_row(connection, target)
-        return _append(connection, target, replace(row, after=verdict))
+        row = next_row(connection, target)
+        row = replace(row, after=verdict, seconds=max(0.0, round(target.seconds, 1)))
+        return append_row(connection, target, row)
 
 
 def annotate(
@@ -71,11 +78,13 @@ def annotate(
     notes = checked_text(notes, "notes", MAX_TEXT, empty=True)
     kept = checked_tags(tags)
     with file.transaction() as connection:
-        row = _next_row(connection, target)
-        return _append(connection, target, replace(row, action="notes", notes=notes, tags=kept))
+        row = next_row(connection, target)
+        return append_row(connection, target, replace(row, action="notes", notes=notes, tags=kept))
 
 
-def undo(file: SqliteFile, queue: str, reviewer: str) -> VerdictRow | None:
+def undo(
+    file: SqliteFile, queue: str, reviewer: str, *, identified: Identified = ""
+) -> VerdictRow | None:
     """Take the reviewer's last verdict back that is not taken back yet, by a new row.
 
     The item has the verdict from before again, notes and tags stay. Returns the new row, whose
@@ -84,7 +93,8 @@ def undo(file: SqliteFile, queue: str, reviewer: str) -> VerdictRow | None:
     with file.transaction() as connection:
         number = queue_number(connection, queue)
         last_row = connection.execute(
-            f"{_SELECT} WHERE queue = ? AND reviewer = ? AND action = 'verdict' AND number NOT IN "
+            f"{_SELECT} WHERE queue = ? AND reviewer = ? AND action = 'verdict' AND role = '' "
+            "AND number NOT IN "
             "(SELECT undoes FROM verdicts WHERE queue = ? AND reviewer = ?) "
             "ORDER BY number DESC LIMIT 1",
             (number, reviewer, number, reviewer),
@@ -93,9 +103,9 @@ def undo(file: SqliteFile, queue: str, reviewer: str) -> VerdictRow | None:
             return None
         last = _row(last_row)
         now = _judgement(connection, number, last.item, reviewer)
-        target = ReviewTarget(queue, last.item, reviewer, now.revision)
-        row = _next_row(connection, target)
-        return _append(
+        target = ReviewTarget(queue, last.item, reviewer, now.revision, identified)
+        row = next_row(connection, target)
+        return append_row(
             connection,
             target,
             replace(row, action="undo", after=last.before, undoes=last.number),
@@ -106,14 +116,17 @@ def verdict_rows(file: SqliteFile, queue: str, item: int | None = None) -> list[
     """Return the log of a queue, or of one item, oldest first."""
     with file.connection("ro") as connection:
         number = queue_number(connection, queue)
-        return list(_rows(connection, number, item))
+        return item_rows(connection, number, item)
 
 
-def _rows(connection: sqlite3.Connection, number: int, item: int | None) -> Iterator[VerdictRow]:
+def item_rows(
+    connection: sqlite3.Connection, number: int, item: int | None = None
+) -> list[VerdictRow]:
+    """Return what `verdict_rows` does, inside a transaction."""
     chosen = "" if item is None else "AND item = ?"
     values = (number,) if item is None else (number, item)
-    for row in connection.execute(f"{_SELECT} WHERE queue = ? {chosen} ORDER BY number", values):
-        yield _row(row)
+    rows = connection.execute(f"{_SELECT} WHERE queue = ? {chosen} ORDER BY number", values)
+    return [_row(row) for row in rows]
 
 
 def _row(values: tuple[Any, ...]) -> VerdictRow:
@@ -141,7 +154,9 @@ def _judgement(connection: sqlite3.Connection, number: int, item: int, reviewer:
         ) from error
 
 
-def _next_row(connection: sqlite3.Connection, target: ReviewTarget) -> VerdictRow:
+def next_row(
+    connection: sqlite3.Connection, target: ReviewTarget, *, check: bool = True
+) -> VerdictRow:
     """Return a row that changes nothing yet; refuse a judgement that is not what was seen."""
     if checked_text(target.reviewer, "name of the reviewer", MAX_NAME) != target.reviewer:
         raise MMHError("The name of the reviewer has white space around it: write it without.")
@@ -154,7 +169,7 @@ def _next_row(connection: sqlite3.Connection, target: ReviewTarget) -> VerdictRo
     if item is None:
         raise MMHError(f"The queue has no item {target.item}: choose one from its list.")
     now = _judgement(connection, number, target.item, target.reviewer)
-    if now.revision != target.revision:
+    if check and now.revision != target.revision:
         present = f"as {now.verdict!r}" if now.verdict else "and not judged"
         clock = (
             "" if math.isnan(now.time) else time.strftime(" at %H:%M UTC", time.gmtime(now.time))
@@ -168,10 +183,14 @@ def _next_row(connection: sqlite3.Connection, target: ReviewTarget) -> VerdictRo
         *(queue.rows + 1, target.item, "verdict", now.verdict, now.verdict, now.notes, now.tags),
         *(0, target.reviewer, time.time(), *item, code_version(), queue.head),
     )
-    return replace(row, items=queue.items, items_sha256=queue.items_sha256)
+    return replace(
+        row, items=queue.items, items_sha256=queue.items_sha256, identified=target.identified
+    )
 
 
-def _append(connection: sqlite3.Connection, target: ReviewTarget, row: VerdictRow) -> VerdictRow:
+def append_row(
+    connection: sqlite3.Connection, target: ReviewTarget, row: VerdictRow
+) -> VerdictRow:
     """Write the row, what it says of the item now, and the queue's new seal."""
     row = replace(row, sha256=row.computed_sha256())
     number = queue_number(connection, target.queue)
@@ -184,12 +203,14 @@ def _append(connection: sqlite3.Connection, target: ReviewTarget, row: VerdictRo
 
 
 def insert_verdict(connection: sqlite3.Connection, number: int, row: VerdictRow) -> None:
-    """Insert a row as it is, and what it says of the item now."""
+    """Insert a row as it is, and what it says of the item now; an adjudication changes nothing."""
     marks = ", ".join("?" * (1 + len(VERDICT_COLUMNS)))
     connection.execute(
         f"INSERT INTO verdicts (queue, {', '.join(VERDICT_COLUMNS)}) VALUES ({marks})",
         (number, *verdict_values(row)),
     )
+    if row.role:
+        return
     connection.execute(
         "INSERT OR REPLACE INTO judgements (queue, item, reviewer, verdict, notes, tags, "
         "revision, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

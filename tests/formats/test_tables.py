@@ -241,7 +241,7 @@ def test_rows_are_counted_and_repeated_ones_linked(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", "case id,prompt\n" + "\n".join(lines))
     found = summarize(path)
     assert (found.rows, found.prompts, found.repeated, found.left_out) == (60, 50, 8, 2)
-    assert found.repeats[0] == RepeatedRow(51, 1, "", "P050")
+    assert found.repeats[0] == RepeatedRow(51, 1, "", "P050", "prompt 0")
     assert [(one.row, one.first) for one in found.repeats] == [(51 + i, 1 + i) for i in range(8)]
     assert found.sentence() == (
         "t.csv has 60 rows: 50 prompts to read, 8 repeat an earlier row, 2 left out."

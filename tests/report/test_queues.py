@@ -6,6 +6,10 @@ from pathlib import Path
 
 from mmh_core.report import queue_report, read_case
 from mmh_core.report.queue_case import conflicts, summary_words
+from mmh_core.report.queue_errors import error_sentences
+from mmh_core.report.queue_people import identification, people
+from mmh_core.store.adjudication import adjudicate, disagreements
+from mmh_core.store.case_tables import queue_frame
 from mmh_core.store.queues import create_queue
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import open_queues
@@ -40,12 +44,12 @@ def test_the_summary_counts_agreed_verdicts_and_conflicts(tmp_path: Path) -> Non
     assert "5 were judged. Of these, 2 by one reviewer only" in words
     assert "At 1 nobody was sure." in words
     assert "At 1 the reviewers contradict one another: listed below." in words
-    assert "At 1 judgement and measurement disagree: listed below." in words
+    assert "At 1 person and measurement disagree: listed below." in words
     assert "1 is still open" in words
     listed = {title: [one.position for one in items] for title, items in conflicts(case)}
-    assert listed == {"Judgement and measurement disagree": [3], "Reviewers disagree": [2]}
+    assert listed == {"Person and measurement disagree": [3], "Reviewers disagree": [2]}
     page = queue_report(case, lambda item: None)
-    assert "<h2>Judgement and measurement disagree</h2>" in page
+    assert "<h2>Person and measurement disagree</h2>" in page
     assert "ann: exact copy; bob: not memorized" in page and "template copy, similarity" in page
     assert "<b>2" not in page and "&lt;b&gt;2" in page and case.chain.seal in page
 
@@ -55,7 +59,7 @@ def test_a_person_who_sees_a_copy_that_was_not_measured_disagrees(tmp_path: Path
         *judged(tmp_path, {"ann": {1: "not memorized", 2: "template copy", 4: "skip"}})
     )
     [(title, items)] = conflicts(case)
-    assert title == "Judgement and measurement disagree" and [i.position for i in items] == [1, 2]
+    assert title == "Person and measurement disagree" and [i.position for i in items] == [1, 2]
     words = summary_words(case)
     assert "put before a person. 2 were judged. 1 makes" in words and "4 are still open" in words
     assert "reviewers contradict" not in words and "by one reviewer only" not in words
@@ -79,3 +83,78 @@ def test_damaged_items_are_counted_and_the_rest_is_reported(tmp_path: Path) -> N
     assert case.damaged == (1,) and len(case.items) == 5 and not case.chain.whole
     assert "1 more item cannot be read" in summary_words(case)
     assert "none, since the log is not whole" in queue_report(case, lambda item: None)
+
+
+def test_an_adjudication_decides_and_is_told_with_its_reason(tmp_path: Path) -> None:
+    file, queue = judged(tmp_path, SAID)
+    [one] = disagreements(file, queue)
+    assert read_case(file, queue).items[1].final_verdict is None
+    assert "nobody has adjudicated yet" in queue_report(read_case(file, queue), lambda item: None)
+    place = ReviewTarget(queue, 2, "cy & co", one.revision, "signed in")
+    adjudicate(file, place, "template copy", "same <layout>")
+    case = read_case(file, queue)
+    assert case.items[1].final_verdict == case.items[1].verdict == "template copy"
+    # Decided against the measurement, which had found no copy.
+    assert case.items[1].contradicted and case.items[1].disputed
+    words = summary_words(case)
+    assert "2 make the model reproduce what it was trained on: 1 a whole image, 1 a" in words
+    assert "1 of the contradictions was adjudicated, and counts as decided." in words
+    page = queue_report(case, lambda item: None)
+    assert "Adjudicated by cy &amp; co" in page and "same &lt;layout&gt;" in page
+    assert "signed in with a password" in page and "1 adjudication" in page
+
+
+def test_the_report_says_who_judged_how_they_were_known_and_for_how_long(tmp_path: Path) -> None:
+    file, queue = judged(tmp_path, {"bob": {1: "exact copy"}})
+    for item, seconds in ((1, 4.0), (2, 8.0), (3, 30.0)):
+        place = ReviewTarget(queue, item, "ann", 0, "typed name", seconds)
+        judge(file, place, "exact copy")
+    case = read_case(file, queue)
+    table = {row[0]: row for row in people(case.progress, case.rows)}
+    assert table["ann"][1] == "typed the name, which nobody checked"
+    assert table["ann"][5] == "8 s (4 to 30 s, 3 verdicts)"
+    assert (table["bob"][1], table["bob"][5]) == ("not recorded", "not measured")
+    judge(file, ReviewTarget(queue, 4, "ann", 0, "signed in", 4.0), "unsure")
+    rows = read_case(file, queue).rows
+    assert identification([row for row in rows if row.reviewer == "ann"]) == (
+        "signed in with a password (1 row); typed the name, which nobody checked (3 rows)"
+    )
+    page = queue_report(read_case(file, queue), lambda item: None)
+    assert "Identified by" in page and "8 s (4 to 30 s" not in page and "6 s (4 to 30 s" in page
+
+
+def test_error_rates_are_those_of_the_threshold_and_of_decided_items(tmp_path: Path) -> None:
+    file, queue = judged(tmp_path, SAID)
+    words = error_sentences(read_case(file, queue))
+    assert words[0].startswith("These items come from no scan") and words[1] == ""
+    # Decided: items 1 and 3 were called copies, of which 3 is none; 4 agrees, 2 is disputed.
+    assert (
+        "called 2 decided items a copy; people judged 1 (50%, 95 % interval 1% to 99%)"
+        in (words[2])
+    )
+    assert "found no copy at 1 decided item; people judged 0 (0%" in words[3]
+    settings: dict[str, object] = {"share": 0.01, "flagged": True, "reach": "At most 1 % pass."}
+    items = [ReviewItem(f"p {i}", (0,), "m", "") for i in range(4)]
+    scanned = create_queue(
+        file, "S", model="m", model_sha256="", settings=settings, items=items
+    ).id
+    for item, verdict in ((1, "not memorized"), (2, "exact copy"), (3, "unsure")):
+        judge(file, ReviewTarget(scanned, item, "ann", 0), verdict)  # type: ignore[arg-type]
+    words = error_sentences(read_case(file, scanned))
+    assert words[0] == "At most 1 % pass."
+    assert "Of 2 flagged prompts with a decided judgement, 1 (50%" in words[1]
+    assert "copy; people judged none" in words[2]
+    page = queue_report(read_case(file, scanned), lambda item: None)
+    assert "Error rates at the threshold used" in page and "What this report cannot say" in page
+
+
+def test_every_column_of_the_table_is_on_the_sheet_and_in_the_exports(tmp_path: Path) -> None:
+    file = open_queues(tmp_path / "review.sqlite")
+    item = ReviewItem("p", (0,), "m", "", name="P1", more=(("source", "crawl 7"), ("row", "3")))
+    queue = create_queue(file, "Q", model="m", model_sha256="", items=[item]).id
+    judge(file, ReviewTarget(queue, 1, "ann", 0, "typed name", 2.0), "exact copy")
+    page = queue_report(read_case(file, queue), lambda item: None)
+    assert "Table: source" in page and "crawl 7" in page
+    [row] = queue_frame(file, queue).to_dict("records")
+    assert (row["table source"], row["table row"]) == ("crawl 7", "3")
+    assert (row["seconds of ann"], row["identification of ann"]) == (2.0, "typed name")

@@ -117,7 +117,7 @@ SHORTER = (
         (
             "INSERT INTO items SELECT queue, 7, 'd', 'new', seeds, model, model_sha256, score, "
             "lid, lid_percentile, similarity, nearest, cause, kind, scores, label, name, tags, "
-            "thumbnail, run, run_sha256 FROM items WHERE position = 6",
+            "thumbnail, run, run_sha256, more FROM items WHERE position = 6",
         ),
         ("UPDATE verdicts SET items = 5 WHERE number = 2",),
         ("UPDATE verdicts SET items = 0, items_sha256 = '' WHERE number = 7",),
@@ -261,6 +261,37 @@ def test_a_time_that_runs_backwards_is_a_warning(
     assert "Row 10" in report.warnings[2]
 
 
+SINCE_VERSION_3 = (
+    *(("items", "more"), ("verdicts", "identified"), ("verdicts", "seconds")),
+    ("verdicts", "role"),
+)
+
+
+def test_a_file_of_version_3_opens_with_its_digests_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "review.sqlite"
+    file, queue = filled(path)
+    before, seal = verdict_rows(file, queue), get_queue(file, queue).seal
+    with file.transaction() as connection:
+        for table, column in SINCE_VERSION_3:
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 3")
+    again = open_queues(path)
+    assert verify(again, queue, kept=seal).whole and verdict_rows(again, queue) == before
+    assert (tmp_path / "review.sqlite.version-3").is_file()
+    judge(again, ReviewTarget(queue, 6, "ann", 0, "typed name", 4.0), "unsure")
+    assert verify(again, queue, kept=seal).rows == len(before) + 1
+    # What is new in a row is covered by its digest as everything else is.
+    for change in ("identified = 'signed in'", "seconds = 5.0", "role = 'adjudicator'"):
+        tamper(again, f"UPDATE verdicts SET {change} WHERE number = {len(before) + 1}")
+        assert verify(again, queue).bad_row == len(before) + 1, change
+        tamper(
+            again,
+            "UPDATE verdicts SET identified = 'typed name', seconds = 4.0, role = '' "
+            f"WHERE number = {len(before) + 1}",
+        )
+        assert verify(again, queue).whole
+
+
 def of_version_1(path: Path) -> tuple[SqliteFile, str, list[str]]:
     """Return a file as version 1 wrote it: rows and queues without anything about items."""
     file, queue = filled(path)
@@ -277,6 +308,7 @@ def of_version_1(path: Path) -> tuple[SqliteFile, str, list[str]]:
         for table, column in (
             *(("queues", "seal"), ("queues", "items_sha256")),
             *(("verdicts", "items"), ("verdicts", "items_sha256"), ("items", "run_sha256")),
+            *SINCE_VERSION_3,
         ):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")

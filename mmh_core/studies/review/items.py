@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from mmh_core.formats.untrusted import parse_json, typed_value
 from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.store.archive import load_record
+from mmh_core.store.prompt_table import RepeatedRow
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.run_files import file_sha256
 from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
+from mmh_core.store.table_preview import repeats_text
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.studies.review.scan_rows import RUNS, run_figures
 
@@ -26,6 +29,8 @@ from mmh_core.studies.review.scan_rows import RUNS, run_figures
 THUMBNAIL = 128
 #: Tags of prompts of which the text encoder read a part only.
 CUT, UNREAD = "not read to the end", "letters unknown to the model"
+#: Names of what an item keeps of its place in the table, beside the table's own columns.
+ROW, REPEATS = "row of the table", "rows with the same prompt"
 #: Kinds of copy in the words of the filters.
 KINDS: dict[CopyKind | None, str] = {
     None: "not searched",
@@ -38,11 +43,14 @@ KINDS: dict[CopyKind | None, str] = {
 }
 
 
-def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
+def scan_items(
+    folder: Path, *, flagged: bool, repeats: Mapping[int, Sequence[RepeatedRow]] | None = None
+) -> Iterator[ReviewItem]:
     """Yield the prompts of a scan as items, in the order of its table; or the flagged ones alone.
 
-    The runs of flagged prompts are read one at a time for their images. Errors: MMHError for a
-    folder without a scan and for a damaged file.
+    Every column of the table comes along, and so do the `repeats` of a row. The runs of flagged
+    prompts are read one at a time for their images. Errors: MMHError for a folder without a scan
+    and for a damaged file.
     """
     manifest = read_manifest(folder)
     rows = [
@@ -53,7 +61,8 @@ def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
     ]
     rows.sort(key=lambda row: _figure(row.values["row"]))
     for row in rows:
-        yield _scanned(row, manifest, folder)
+        item = _scanned(row, manifest, folder)
+        yield replace(item, more=_more(row, repeats or {}))
 
 
 def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = "") -> ReviewItem:
@@ -151,6 +160,23 @@ def _scanned(row: ScanRow, manifest: ScanManifest, folder: Path) -> ReviewItem:
             *_unread_tags(row),
         ),
     )
+
+
+def _more(
+    row: ScanRow, repeats: Mapping[int, Sequence[RepeatedRow]]
+) -> tuple[tuple[str, str], ...]:
+    """Return the further columns of a row, its place in the table and the rows that repeat it."""
+    try:
+        kept = typed_value(parse_json(str(row.values.get("more") or "{}")), dict[str, str])
+    except ValueError:
+        kept = {}  # What a scan of another version wrote there is no column.
+    cells = [(name.strip(), text.strip()) for name, text in kept.items()]
+    place = _figure(row.values["row"])
+    if not math.isnan(place):
+        cells.append((ROW, f"{place:.0f}"))
+        if same := repeats.get(int(place)):
+            cells.append((REPEATS, repeats_text(same)))
+    return tuple((name, text) for name, text in cells if name and text)
 
 
 def _unread_tags(row: ScanRow) -> Iterator[str]:

@@ -14,6 +14,8 @@ from PIL import Image
 from mmh_core.memorization.cause import cause_words
 from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
+from mmh_core.store.prompt_table import RepeatedRow
+from mmh_core.store.review_checks import checked_item
 from mmh_core.store.shards import ScanRow, scan_folder, scan_manifest
 from mmh_core.studies.images.examples import pocket_examples
 from mmh_core.studies.images.run import most_severe_image
@@ -140,10 +142,37 @@ def test_a_scan_becomes_items_in_its_tables_order_and_a_missing_run_is_told(
         label="L",
         name="n2",
         tags=("a", "b"),
+        more=(("row of the table", "2"),),
     )
     (tmp_path / RUNS / "fox.safetensors").unlink()
     with pytest.raises(MMHError, match="is gone"):
         list(scan_items(tmp_path, flagged=True))
+
+
+def test_every_column_of_the_table_and_its_repeated_rows_come_along(tmp_path: Path) -> None:
+    folder = tmp_path / "scan"
+    manifest = scan_manifest("m", "ab", {}, COLUMNS)
+    texts = {"label": "", "name": "P2", "tags": "", **NOTHING}
+    scores = {"score": 1.0, "guidance_norm": 1.0, "cosine": 0.0, "percentile": 1.0}
+    with scan_folder(folder, manifest) as opened:
+        rows = [
+            ScanRow(
+                f"prompt {row}",
+                (0,),
+                {"row": row, **texts, **scores, "flagged": row == 2, "more": more},
+            )
+            for row, more in ((7, "[1]"), (2, '{"source": "crawl", "year": "1999"}'))
+        ]
+        opened.write(rows)
+    repeats = {2: [RepeatedRow(5, 2, name="P5", more=(("source", "mail"),))]}
+    first, second = scan_items(folder, flagged=False, repeats=repeats)
+    assert first.more == (
+        *(("source", "crawl"), ("year", "1999"), ("row of the table", "2")),
+        ("rows with the same prompt", "5 (P5; source: mail)"),
+    )
+    # What is no record of columns takes no item with it.
+    assert second.more == (("row of the table", "7"),)
+    assert checked_item(first) == first
 
 
 def test_the_demonstration_asks_for_every_kind_of_the_calibration_half_once() -> None:

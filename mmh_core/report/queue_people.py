@@ -1,0 +1,64 @@
+"""Who judged the items of a queue, how the program knew them, and how long they looked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from mmh_core.counting import plural
+from mmh_core.store.queues import QueueProgress
+from mmh_core.store.review_records import Identified, VerdictRow
+from mmh_core.store.time_on_items import time_words
+
+#: What is known of a name under which something was recorded.
+IDENTIFICATION: dict[Identified, str] = {
+    "signed in": "signed in with a password",
+    "typed name": "typed the name, which nobody checked",
+    "": "not recorded",
+}
+
+
+def people(
+    progress: Sequence[tuple[str, QueueProgress]], rows: Sequence[VerdictRow]
+) -> list[tuple[str, str, str, str, str, str]]:
+    """Return for each person in the log: name, identification, judged, counts, times, seconds.
+
+    Those who adjudicated alone are there too.
+    """
+    done = dict(progress)
+    names = list(done) + sorted({row.reviewer for row in rows if row.reviewer not in done})
+    table = []
+    for name in names:
+        own = [row for row in rows if row.reviewer == name]
+        judged, counts = _judged(done.get(name), own)
+        table.append((name, identification(own), judged, counts, _dates(own), time_words(own)))
+    return table
+
+
+def identification(rows: Sequence[VerdictRow]) -> str:
+    """Return how a person was identified; with the number of rows each where that changed."""
+    counts = {how: sum(row.identified == how for row in rows) for how in IDENTIFICATION}
+    named = [(IDENTIFICATION[how], count) for how, count in counts.items() if count]
+    if len(named) == 1:
+        return named[0][0]
+    return "; ".join(f"{words} ({plural(count, 'row')})" for words, count in named) or "unknown"
+
+
+def _judged(done: QueueProgress | None, rows: Sequence[VerdictRow]) -> tuple[str, str]:
+    decided = sum(row.role == "adjudicator" for row in rows)
+    also = [f"{plural(decided, 'adjudication')}"] if decided else []
+    if done is None:
+        return "none", ", ".join(also)
+    counts = [f"{count:,} {noun}" for noun, count in done.counts.items() if count]
+    return f"{done.judged:,} of {done.items:,}", ", ".join(counts + also)
+
+
+def _dates(rows: Sequence[VerdictRow]) -> str:
+    """Return the first and the last time at which a person recorded anything."""
+    if not rows:
+        return "unknown"
+    times = [row.time for row in rows]
+    first, last = (
+        time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment)) for moment in (min(times), max(times))
+    )
+    return f"{first} UTC" if first == last else f"{first} to {last} UTC"
