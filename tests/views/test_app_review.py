@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -21,11 +22,14 @@ from mmh_core.store.queues import add_items, create_queue
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import ReviewTarget, judge, verdict_rows
+from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.review.items import run_item
 from tests.drawn_runs import HOSTILE, drawn_run
 from tests.views.pages import pages_html, sound
 from views import kept_runs, session, subjects
+from views.images import session as image_session
 from views.review import session as review_session
+from views.review import state
 from views.review.reviewer import digest
 
 PAGE = Path(__file__).parents[2] / "pages" / "review.py"
@@ -418,6 +422,74 @@ def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: Queu
     assert app.query_params["item"] == "2" and "tab" not in app.query_params
 
 
+def test_a_third_person_adjudicates_what_two_differ_on(queue: QueueRecord) -> None:
+    file = review_session.queues()
+    for name, verdict in (("ann", "exact copy"), ("bob", "not memorized")):
+        judge(file, ReviewTarget(queue.id, 2, name, 0), verdict)  # type: ignore[arg-type]
+    nobody = opened("", tab="agree")
+    assert nobody.button(key="rv_adjudicate_2").disabled
+    app = opened("cy", tab="agree")
+    assert "ann: exact copy; bob: not memorized" in [text.value for text in app.text]
+    sound(app.button(key="rv_adjudicate_2").click().run())
+    assert "No verdict was chosen for item 2" in said(app)
+    app.segmented_control(key="rv_decide_2").set_value("exact copy")
+    sound(app.button(key="rv_adjudicate_2").click().run())
+    assert "reason of the adjudication is empty" in said(app).replace("\\", "")
+    app.segmented_control(key="rv_decide_2").set_value("exact copy")
+    app.text_area(key="rv_reason_2").set_value("same face")
+    sound(app.button(key="rv_adjudicate_2").click().run())
+    assert any(
+        text.value.startswith("Adjudicated by cy,") and text.value.endswith("Reason: same face")
+        for text in app.text
+    )
+    row = verdict_rows(file, queue.id)[-1]
+    assert (row.role, row.reviewer, row.after, row.identified) == (
+        *("adjudicator", "cy", "exact copy"),
+        "typed name",
+    )
+
+
+def test_a_verdict_keeps_how_long_its_item_was_shown_and_how_the_name_was_known(
+    queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(state, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    app = opened()
+    clock[0] += 7.0
+    # Another look at the same item does not start its time anew.
+    sound(app.run())
+    clock[0] += 5.0
+    give(app, "e")
+    clock[0] += 3.0
+    give(app, "n")
+    rows = verdict_rows(review_session.queues(), queue.id)
+    assert [(row.item, row.seconds, row.identified) for row in rows] == [
+        *((1, 12.0, "typed name"), (2, 3.0, "typed name")),
+    ]
+    judge(review_session.queues(), ReviewTarget(queue.id, 1, "bob", 0), "unsure")
+    assert "time on an item: 8 s (3 to 12 s, 2 verdicts)" in pages_html(opened(tab="agree"))
+
+
+def test_an_item_without_images_has_the_same_layout_and_generates_in_place(
+    queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ImageConfig] = []
+
+    def submit(config: ImageConfig) -> str:
+        asked.append(config)
+        return "no-such-job"
+
+    monkeypatch.setattr(image_session, "submit_images", submit)
+    full, bare = opened(item="1"), opened(item="3")
+    assert full.button(key="rv_generate_1").disabled
+    assert not full.toggle(key="rv_all").disabled and bare.toggle(key="rv_all").disabled
+    kept = [len(app.button_group) for app in (full, bare)]
+    assert kept[0] >= kept[1] >= 1
+    sound(bare.button(key="rv_generate_3").click().run())
+    [config] = asked
+    assert (config.model, config.prompts, config.seeds) == ("pocket-sd", ("plain prompt 0",), (0,))
+
+
 def test_what_is_exported_is_what_was_judged_and_opens_elsewhere(
     queue: QueueRecord, tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
@@ -495,6 +567,9 @@ def test_rows_left_out_are_listed_and_a_model_without_calibration_is_told(
     texts = [text.value for text in app.text]
     assert "4 rows: 1 prompt to read, 1 repeats an earlier row, 2 left out" in " ".join(texts)
     assert any("Row 2 was left out" in text for text in texts)
+    rows = app.dataframe[0].value
+    assert rows["Row"].tolist() == [1, 2, 3, 4] and rows.columns[0] == "ID"
+    assert rows["Import"][2] == "same prompt as row 1" and rows["Label"][2] == "3"
     sound(app.button(key="rv_scan").click().run())
     assert "has no calibration" in said(app).replace("\\", "")
     kept = [path.name for path in (session.data_folder() / "uploads").iterdir()]

@@ -9,12 +9,11 @@ import streamlit as st
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.queues import queue_progress, reviewers
 from mmh_core.store.review_records import REVIEW_VERDICTS
+from mmh_core.store.time_on_items import time_words
 from mmh_core.store.verdicts import verdict_rows
+from views.review import adjudicate, state
 from views.review import session as review_session
-from views.review import state
 from views.widgets import layout, words
-
-_MOST = 20
 
 
 def section() -> None:
@@ -34,11 +33,13 @@ def section() -> None:
             icon=":material/group_add:",
         )
         return
+    rows = verdict_rows(file, queue)
     layout.facts(
         [
-            (name, f"{done.judged:,} of {done.items:,} judged")
+            (name, f"{done.judged:,} of {done.items:,} judged; time on an item: {seconds}")
             for name in names
             for done in (queue_progress(file, queue, name),)
+            for seconds in (time_words([row for row in rows if row.reviewer == name]),)
         ]
     )
     left, right = st.columns(2)
@@ -50,10 +51,10 @@ def section() -> None:
     measured = agreement(file, queue, str(first), str(second))
     if not measured.items:
         st.info("They have judged no item in common yet.")
-        return
-    _figures(measured)
-    _crossed(measured, str(first), str(second))
-    _differences(str(first), str(second))
+    else:
+        _figures(measured)
+        _crossed(measured, str(first), str(second))
+    adjudicate.section()
 
 
 def _figures(measured: Agreement) -> None:
@@ -92,37 +93,3 @@ def _crossed(measured: Agreement, first: str, second: str) -> None:
             columns=named,
         )
     )
-
-
-def _differences(first: str, second: str) -> None:
-    verdicts: dict[int, dict[str, str]] = {}
-    for row in verdict_rows(review_session.queues(), state.queue()):
-        verdicts.setdefault(row.item, {})[row.reviewer] = row.after or ""
-    apart = [
-        (item, first_verdict[first], first_verdict[second])
-        for item, first_verdict in sorted(verdicts.items())
-        if first_verdict.get(first)
-        and first_verdict.get(second)
-        and first_verdict[first] != first_verdict[second]
-    ]
-    if not apart:
-        st.caption("No item has different judgements.")
-        return
-    layout.heading(
-        f"{words.plural(len(apart), 'item')} with different verdicts",
-        layout.plain(
-            f"First the judgement of {first}, then that of {second}. Open one to look again; a "
-            "changed judgement is a new row of the log."
-        ),
-    )
-    for item, first_verdict, second_verdict in apart[:_MOST]:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.button(
-                f"Item {item}",
-                key=f"rv_apart_{item}",
-                on_click=state.show_item,
-                args=(item,),
-            )
-            st.text(f"{first_verdict} / {second_verdict}")
-    if len(apart) > _MOST:
-        st.caption(f"and {len(apart) - _MOST:,} more; the exported tables list all.")

@@ -17,8 +17,8 @@ from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.studies.review.items import IMAGE_SCORES, score_label, score_words
 from views import models as model_session
 from views.images import compare, detail, image_html, phrases
+from views.review import generate, state
 from views.review import session as review_session
-from views.review import state
 from views.review.state import key
 from views.widgets import layout, words
 
@@ -38,15 +38,17 @@ def section(view: ItemView, *, hidden: bool) -> bool:
         st.warning(layout.plain(str(error)), icon=":material/warning:")
         run = None
     images = () if run is None else _images(run, item)
-    chosen = None if hidden or not images else _one_of(images, view.position)
-    if run is not None and chosen is not None and _all_wanted():
+    chosen = _one_of(() if hidden else images, item, view.position)
+    if _all_wanted(disabled=chosen is None) and run is not None and chosen is not None:
         detail.section(chosen, detail.context_of(run), f"rv_all_{view.position}_{chosen.index}")
         _figures(item)
-        _elsewhere(item)
+        _elsewhere(item, view.position, has_images=True)
         return True
     left, right = layout.side_by_side("rv_evidence", (3, 2))
     with left:
         if chosen is None:
+            if not images:
+                generate.progress(view.position)
             _pair(item, images)
         else:
             compare.section(chosen, f"rv_{view.position}_{chosen.seed}")
@@ -57,14 +59,27 @@ def section(view: ItemView, *, hidden: bool) -> bool:
             )
         else:
             _figures(item)
-        _elsewhere(item)
+        _elsewhere(item, view.position, has_images=bool(images))
     return bool(images or shown_thumbnail(item))
 
 
-def _one_of(images: tuple[ImageResult, ...], position: int) -> ImageResult:
-    """Return the image to show: the seed chosen, at first that of the most severe verdict."""
-    if len(images) == 1:
-        return images[0]
+def _one_of(
+    images: tuple[ImageResult, ...], item: ReviewItem, position: int
+) -> ImageResult | None:
+    """Return the image to show: the seed chosen, at first that of the most severe verdict.
+
+    Without any the choice is there too, but greyed: an item looks like the one before it.
+    """
+    if not images:
+        st.segmented_control(
+            "Seed",
+            list(item.seeds) or [0],
+            key=f"rv_no_seed_{position}",
+            format_func=lambda seed: f"seed {seed}",
+            label_visibility="collapsed",
+            disabled=True,
+        )
+        return None
     seeds = {image.seed: image for image in images}
     chosen = st.segmented_control(
         "Seed",
@@ -120,7 +135,7 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
     generated = _png(kept, "Generated image", "generated") if kept else ""
     if item.thumbnail and not kept and not images:
         st.warning(
-            "The stored image of this item is damaged: generate it again, in a new tab, before "
+            "The stored image of this item is damaged: generate it again by Generate now, before "
             "you judge.",
             icon=":material/broken_image:",
         )
@@ -141,7 +156,7 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
             return
         st.info(
             "No image was generated for this prompt: it has been scored by the early scan only. "
-            "Generate it now, in a new tab; when that is done, reload this item to see it here.",
+            "Generate now makes its images, which then appear here.",
             icon=":material/image_not_supported:",
         )
         return
@@ -168,6 +183,7 @@ def _figures(item: ReviewItem) -> None:
     for title, rows in (
         ("The prompt and all its images", _of_prompt(item, scores)),
         ("Its image of the most severe verdict", _of_image(item, scores)),
+        ("The row of the table", list(item.more)),
     ):
         if rows:
             st.caption(title)
@@ -182,8 +198,9 @@ def _of_prompt(item: ReviewItem, scores: list[tuple[str, float]]) -> list[tuple[
         rows.append(("Mean LID percentile", percentile(item.lid_percentile)))
     rows += _labelled(scores, of_image=False)
     rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
-    texts = (("Label", item.label), ("ID", item.name), ("Tags", "; ".join(item.tags)))
-    return [*rows, *((name, text) for name, text in texts if text)]
+    texts = (("Label", item.label), ("Tags", "; ".join(item.tags)))
+    first = [("ID", item.name)] if item.name else []
+    return [*first, *rows, *((name, text) for name, text in texts if text)]
 
 
 def _of_image(item: ReviewItem, scores: list[tuple[str, float]]) -> list[tuple[str, str]]:
@@ -210,13 +227,14 @@ def _known(value: float) -> bool:
     return not math.isnan(value)
 
 
-def _elsewhere(item: ReviewItem) -> None:
-    """Show the ways to the other pages; they open beside this one, which keeps its place."""
+def _elsewhere(item: ReviewItem, position: int, *, has_images: bool) -> None:
+    """Show how to generate here, and the ways to pages that open beside this one."""
     refused = _not_elsewhere(item)
     parameters = {"model": item.model, "prompt": item.prompt[:_LINKED]}
     if item.seeds:
         parameters["seed"] = str(item.seeds[0])
     with st.container(horizontal=True, gap="small"):
+        generate.button(item, position, refused=_not_here(item), has_images=has_images)
         st.link_button(
             "Try mitigations",
             state.address("mitigation", **parameters),
@@ -225,19 +243,18 @@ def _elsewhere(item: ReviewItem) -> None:
             disabled=bool(refused),
         )
         st.link_button(
-            "Generate now",
+            "Open on the images page",
             state.address("images", **parameters),
-            icon=":material/brush:",
-            help=refused
-            or "Opens the prompt on the images page, beside this one; its images come back here",
+            icon=":material/open_in_new:",
+            help=refused or "Opens the prompt on the images page, beside this one",
             disabled=bool(refused),
         )
     if refused:
         st.caption(layout.plain(refused))
 
 
-def _not_elsewhere(item: ReviewItem) -> str:
-    """Return why an item's prompt cannot be opened on another page, "" where it can."""
+def _not_here(item: ReviewItem) -> str:
+    """Return why nothing can be generated for an item on this server, "" where it can."""
     try:
         model_session.check_allowed(item.model)
     except MMHError:
@@ -245,6 +262,13 @@ def _not_elsewhere(item: ReviewItem) -> str:
             f"The model {item.model[:60]!r} is not on this server, so nothing can be generated "
             "here: start the app with `-- --models FOLDER` that holds it."
         )
+    return ""
+
+
+def _not_elsewhere(item: ReviewItem) -> str:
+    """Return why an item's prompt cannot be opened on another page, "" where it can."""
+    if refused := _not_here(item):
+        return refused
     if len(item.prompt) > _LINKED:
         return (
             f"This prompt has {len(item.prompt):,} characters and a link holds {_LINKED:,}: copy "
@@ -253,10 +277,13 @@ def _not_elsewhere(item: ReviewItem) -> str:
     return ""
 
 
-def _all_wanted() -> bool:
+def _all_wanted(*, disabled: bool) -> bool:
     """Show the switch for everything that the run holds, and tell whether it is on."""
     return st.toggle(
         "All evidence: neighbors, curves, region map, steps",
         key=key("all"),
-        help="All results of the images page for this image",
+        help="Needs the images of this prompt, and in blind review your judgement"
+        if disabled
+        else "All results of the images page for this image",
+        disabled=disabled,
     )

@@ -150,6 +150,8 @@ def _steps(view: ItemView, mark: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.header(f"Item {view.position}", anchor=False, width="content")
         where = "outside the filter" if at is None else f"{at + 1:,} of {len(places):,}"
+        if view.item.name:
+            where = layout.plain(f"{view.item.name[:60]} · {where}")
         st.caption(where, width="content")
         for label, icon, item, press in (
             ("Previous", "arrow_back", before, "left"),

@@ -17,8 +17,8 @@ from mmh_core.store.item_search import get_item
 from mmh_core.store.review_checks import checked_tags
 from mmh_core.store.review_records import ItemView, Judgement
 from mmh_core.store.verdicts import JudgedMeanwhile, ReviewTarget, annotate
+from views.review import reviewer, state
 from views.review import session as review_session
-from views.review import state
 from views.widgets import layout
 
 _Texts = tuple[str, tuple[str, ...]]
@@ -65,7 +65,10 @@ def section(view: ItemView) -> None:
 
 
 def _place(view: ItemView) -> ReviewTarget:
-    return ReviewTarget(state.queue(), view.position, state.reviewer(), view.judgement.revision)
+    return ReviewTarget(
+        *(state.queue(), view.position, state.reviewer(), view.judgement.revision),
+        reviewer.identified(),
+    )
 
 
 def _drawn(view: ItemView) -> int:

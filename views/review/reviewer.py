@@ -15,7 +15,7 @@ import streamlit as st
 from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.review_checks import checked_text
-from mmh_core.store.review_records import MAX_NAME
+from mmh_core.store.review_records import MAX_NAME, Identified
 from views.access import person
 from views.widgets import layout
 
@@ -31,6 +31,11 @@ def reviewer_name() -> str:
     if st.session_state.get(_PENDING):
         return ""
     return person.signed_in() or str(st.session_state.get(_NAME, ""))
+
+
+def identified() -> Identified:
+    """Return how the program knows who judges."""
+    return "typed name" if person.signed_in() is None else "signed in"
 
 
 def why_not() -> str:

@@ -52,6 +52,7 @@ def _upload() -> None:
     if table.column:
         _choose_column(uploaded)
     scan_job.table_words(table)
+    scan_job.row_preview(table)
     if table.summary.prompts:
         _start(table)
     scan_job.left_out_rows(table)

@@ -115,6 +115,25 @@ def table_words(table: UploadedTable) -> None:
     st.text(f"{table.summary.sentence()} {table.summary.columns()}")
 
 
+def row_preview(table: UploadedTable) -> None:
+    """Show what becomes of each row, before anything is scanned."""
+    rows = scan_session.preview(table)
+    shown = "" if len(rows) >= table.summary.rows else f", the first {len(rows):,}"
+    with st.expander(f"Import preview, row by row{shown}", icon=":material/table_rows:"):
+        st.dataframe(
+            rows,
+            key="rv_preview",
+            hide_index=True,
+            height=min(400, 38 + 35 * len(rows)),
+            column_config={"ID": st.column_config.TextColumn("ID", pinned=True)},
+            alt="Rows of the table with their id, what becomes of them, and every column",
+        )
+        st.caption(
+            "Items keep this order and every column. A row that repeats a prompt is scanned once "
+            "and stays linked: the item of the first row names it."
+        )
+
+
 def left_out_rows(table: UploadedTable) -> None:
     """List the rows that were left out, and those that repeat an earlier one."""
     summary = table.summary

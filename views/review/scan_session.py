@@ -34,6 +34,9 @@ from views.review import session as review_session
 from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmh_core.store.prompt_table import RepeatedRow
     from mmh_core.studies.review.scan import ScanState
 
 SCAN_JOB = "scan"
@@ -205,7 +208,9 @@ def kept_scans(limit: int = 12) -> list[tuple[ScanAbout, int]]:
 
 
 def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
-    """Make a queue of a scan's prompts, highest score first; runs of flagged ones come along.
+    """Make a queue of a scan's prompts in the order of its table, with all columns of it.
+
+    Runs of flagged ones come along.
 
     Errors: MMHError for a scan without results, or without flagged prompts.
     """
@@ -214,7 +219,8 @@ def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
 
     runs = review_session.runs_folder()
     items = []
-    for item in scan_items(scan_folder(about.id), flagged=flagged):
+    repeats = _repeats(about)
+    for item in scan_items(scan_folder(about.id), flagged=flagged, repeats=repeats):
         if item.run:
             # The same prompt in two scans has two runs; a queue names one of them.
             name = f"scan-{about.id[:12]}-{item.run}"
@@ -228,6 +234,28 @@ def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
         asdict(about)
         | {"flagged": flagged, "reach": detection_rate_sentence(about.model, about.share)},
     )
+
+
+def _repeats(about: ScanAbout) -> dict[int, list[RepeatedRow]]:
+    """Return which rows of a scan's table repeat another, none where the table is gone."""
+    from mmh_core.store.table_preview import repeats_by_first
+
+    path = _uploads() / about.file
+    if not path.is_file():
+        return {}
+    return repeats_by_first(path, most=MOST_ROWS, column=about.column)
+
+
+def preview(table: UploadedTable) -> pd.DataFrame:
+    """Return what becomes of each row of an uploaded table. Errors: MMHError."""
+    return _preview(str(_uploads() / table.file), table.column)
+
+
+@st.cache_resource(show_spinner="Reading the table", max_entries=4)
+def _preview(path: str, column: str) -> pd.DataFrame:
+    from mmh_core.store.table_preview import preview as rows_of
+
+    return rows_of(Path(path), most=MOST_ROWS, column=column)
 
 
 def _link(file: Path, name: Path) -> None:

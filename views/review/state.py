@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -148,6 +149,9 @@ def see(view: ItemView | None) -> str:
     state[key("painted")] = mark = _mark(view)
     seen = None if view is None else (queue(), view.position, reviewer(), view.judgement.revision)
     state[key("seen")] = seen
+    at = None if seen is None else seen[:3]
+    if state.get(key("since"), (None,))[0] != at:
+        state[key("since")] = (at, time.monotonic())
     return mark
 
 
@@ -191,7 +195,7 @@ def take_back(mark: str) -> None:
     if not _is_painted(mark):
         return
     try:
-        row = undo(review_session.queues(), queue(), reviewer())
+        row = undo(review_session.queues(), queue(), reviewer(), identified=who.identified())
     except MMHError as error:
         refuse(error)
         return
@@ -212,7 +216,7 @@ def noted(target: ReviewTarget, revision: int) -> None:
 
 def _forget_paint() -> None:
     """What stands on the screen is done with, until the next item is drawn."""
-    for name in ("painted", "seen"):
+    for name in ("painted", "seen", "since"):
         st.session_state.pop(key(name), None)
 
 
@@ -224,7 +228,9 @@ def _place() -> ReviewTarget | None:
     _, position, _, revision = seen
     # A name changed at this very moment: whoever it is has not judged what stands there.
     revision = revision if seen[2] == reviewer() else 0
-    return ReviewTarget(queue(), position, reviewer(), revision)
+    at, since = st.session_state.get(key("since"), (None, 0.0))
+    seconds = time.monotonic() - since if at == seen[:3] else 0.0
+    return ReviewTarget(queue(), position, reviewer(), revision, who.identified(), seconds)
 
 
 def refuse(error: Exception) -> None:

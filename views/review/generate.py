@@ -1,0 +1,87 @@
+"""Generate the images of an item that has none, without leaving it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from mmh_core.records import MMHError
+from mmh_core.store.review_records import ReviewItem
+from views import models as model_session
+from views.images import session as image_session
+from views.review import state
+from views.review.state import key
+from views.widgets import job_panel, layout
+
+_JOBS = key("generating")
+
+
+def progress(position: int) -> bool:
+    """Show the job that generates an item's images; return whether it is still at work."""
+    job = st.session_state.get(_JOBS, {}).get((state.queue(), position))
+    if job is None:
+        return False
+    try:
+        view = image_session.image_job(job)
+    except MMHError as error:
+        st.warning(layout.plain(str(error)), icon=":material/warning:")
+        return False
+    if view.record.is_active:
+        job_panel.live(
+            lambda: image_session.image_job(job),
+            "Stop here; finished images are kept",
+            f"rv_stop_{position}",
+        )
+        return True
+    if view.record.error is not None:
+        st.error(layout.plain(view.record.error), icon=":material/error:")
+    return False
+
+
+def button(item: ReviewItem, position: int, *, refused: str, has_images: bool) -> None:
+    """Show the button; where the images are there, it says so."""
+    running = _is_running(position)
+    text = refused or "Generates and analyzes the images of this item, here"
+    if has_images:
+        text = "The images of this item are here"
+    elif running:
+        text = "They are being generated"
+    st.button(
+        "Generate now",
+        key=f"rv_generate_{position}",
+        icon=":material/brush:",
+        help=text,
+        disabled=bool(refused) or has_images or running,
+        on_click=_submit,
+        args=(item, position),
+    )
+
+
+def _is_running(position: int) -> bool:
+    job = st.session_state.get(_JOBS, {}).get((state.queue(), position))
+    if job is None:
+        return False
+    try:
+        return image_session.image_job(job).record.is_active
+    except MMHError:
+        return False
+
+
+def _submit(item: ReviewItem, position: int) -> None:
+    """Queue the study of an item's prompt with its own seeds; for a callback."""
+    try:
+        config = model_session.default_settings(item.model)
+        config = replace(
+            config,
+            prompts=(item.prompt,),
+            seeds=item.seeds or config.seeds,
+            curve=False,
+            frames=0,
+        )
+        job = image_session.submit_images(config)
+    except (MMHError, ValueError) as error:
+        state.refuse(error)
+        return
+    held = dict(st.session_state.get(_JOBS, {}))
+    st.session_state[_JOBS] = held | {(state.queue(), position): job}
