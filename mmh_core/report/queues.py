@@ -189,7 +189,10 @@ def _provenance(case: QueueCase) -> list[tuple[str, str]]:
         ("Queue", case.queue.id),
         ("Rows of the log", f"{case.chain.rows:,}"),
         ("Items of the queue", f"{case.chain.items:,}"),
-        ("Head hash of log and items", case.chain.seal or "none, since the log is not whole"),
+        (
+            "Seal: head hash of log and items",
+            case.chain.seal or "none, since the log is not whole",
+        ),
         ("Hash of the last row", case.chain.head),
         ("Code", code_version()),
     ]

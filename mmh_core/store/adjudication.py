@@ -39,7 +39,7 @@ class Disagreement:
 
 
 def disagreements(file: SqliteFile, queue: str) -> list[Disagreement]:
-    """Return the items of a queue with different verdicts of their reviewers, in its order.
+    """Return the items of a queue with different judgements by their reviewers, in its order.
 
     Skips are no verdicts. Errors: MMHError for an unknown queue and a damaged log.
     """

@@ -431,7 +431,7 @@ def test_a_third_person_adjudicates_what_two_differ_on(queue: QueueRecord) -> No
     app = opened("cy", tab="agree")
     assert "ann: exact copy; bob: not memorized" in [text.value for text in app.text]
     sound(app.button(key="rv_adjudicate_2").click().run())
-    assert "No verdict was chosen for item 2" in said(app)
+    assert "No judgement was chosen for item 2" in said(app)
     app.segmented_control(key="rv_decide_2").set_value("exact copy")
     sound(app.button(key="rv_adjudicate_2").click().run())
     assert "reason of the adjudication is empty" in said(app).replace("\\", "")

@@ -31,7 +31,7 @@ def section() -> None:
         return
     still = sum(one.decision is None for one in differing)
     layout.heading(
-        f"{words.plural(len(differing), 'item')} with different verdicts",
+        f"{words.plural(len(differing), 'item')} with different judgements",
         "Open an item to look at it again; a reviewer may change their judgement. Otherwise "
         "somebody adjudicates, best a person who has not judged the item: the judgements stay as "
         "they are, and the report counts the adjudication. "
@@ -78,7 +78,7 @@ def _form(one: Disagreement) -> None:
         key=f"rv_adjudicate_{one.item}",
         icon=":material/gavel:",
         disabled=bool(blocked),
-        help=blocked or "A row of the log, under your name; it needs a verdict and a reason",
+        help=blocked or "A row of the log, under your name; it needs a judgement and a reason",
         on_click=_decide,
         args=(one,),
     )
@@ -89,7 +89,7 @@ def _decide(one: Disagreement) -> None:
     verdict = st.session_state.get(f"rv_decide_{one.item}")
     if verdict is None:
         st.session_state[key("refused_decision")] = (
-            f"No verdict was chosen for item {one.item}: choose one, then record it."
+            f"No judgement was chosen for item {one.item}: choose one, then record it."
         )
         return
     target = ReviewTarget(

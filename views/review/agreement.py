@@ -79,7 +79,7 @@ def _crossed(measured: Agreement, first: str, second: str) -> None:
     import pandas as pd
 
     layout.heading(
-        "Confusion matrix of verdicts",
+        "Confusion matrix of judgements",
         layout.plain(
             f"Judgements of {first} in rows, of {second} in columns; on the diagonal they agree."
         ),

@@ -182,7 +182,7 @@ def _figures(item: ReviewItem) -> None:
     scores = [(name, value) for name, value in item.scores if _known(value)]
     for title, rows in (
         ("The prompt and all its images", _of_prompt(item, scores)),
-        ("Its image of the most severe verdict", _of_image(item, scores)),
+        ("Its image that is most clearly a copy", _of_image(item, scores)),
         ("The row of the table", list(item.more)),
     ):
         if rows:
@@ -195,7 +195,7 @@ def _of_prompt(item: ReviewItem, scores: list[tuple[str, float]]) -> list[tuple[
     rows = [("Early-scan score", words.number(item.score))] if _known(item.score) else []
     if _known(item.lid):
         rows.append(("Mean LID", words.number(item.lid, 1)))
-        rows.append(("Mean LID percentile", percentile(item.lid_percentile)))
+        rows.append(("LID percentile, mean over images", percentile(item.lid_percentile)))
     rows += _labelled(scores, of_image=False)
     rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
     texts = (("Label", item.label), ("Tags", "; ".join(item.tags)))

@@ -6,6 +6,7 @@ import re
 
 import streamlit as st
 
+from mmh_core.counting import agreeing, plural
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.store.case_tables import queue_csv
@@ -65,7 +66,11 @@ def _prepare(queue: QueueRecord) -> None:
     }
     sentences = ["The zip is the whole case, which another installation can import and verify."]
     if missing:
-        sentences.append(f"{len(missing):,} full studies are not here and not in the zip.")
+        are = agreeing(len(missing), "is", "are")
+        sentences.append(
+            f"The whole {plural(len(missing), 'run')} behind items (images, curves) {are} not on "
+            "this server: the zip has their thumbnails and numbers."
+        )
     st.session_state[key("files")] = (queue.id, files, sentences)
 
 
@@ -74,10 +79,10 @@ def _chain(queue: QueueRecord) -> None:
         "Audit-log integrity",
         "Each row holds the hash of the row before and of all items. That alone does not "
         "reveal a log that was truncated or replaced by somebody who can write to the file: "
-        "keep the head hash elsewhere, and enter it here later.",
+        "keep the seal, the hash of the last row, elsewhere, and enter it here later.",
     )
     kept = st.text_input(
-        "Head hash to verify",
+        "Seal to verify",
         key="rv_kept_seal",
         max_chars=100,
         placeholder="64 letters and digits; may be left empty",
@@ -88,7 +93,7 @@ def _chain(queue: QueueRecord) -> None:
         [
             ("Rows of the log", f"{queue.rows:,}"),
             ("Items", f"{queue.items:,}"),
-            ("Head hash (SHA-256)", ""),
+            ("Seal: head hash of the log (SHA-256)", ""),
         ]
     )
     st.code(queue.seal, language=None, wrap_lines=True)

@@ -107,7 +107,8 @@ def _next(progress: QueueProgress) -> None:
         "case."
     )
     layout.recommendation(
-        advice, "One reviewer's verdicts: how reliable they are is open until a second one agrees."
+        advice,
+        "One reviewer's judgements: how reliable they are is open until a second one agrees.",
     )
 
 

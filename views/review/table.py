@@ -66,7 +66,7 @@ def section() -> None:
         on_select=_open,
         selection_mode="single-row",
         column_config=_columns(),
-        alt="Items with prompt, images, numbers and verdict",
+        alt="Items with prompt, images, numbers and judgement",
     )
     if blind:
         st.caption("Blind review: numbers of items that you have not judged are left out.")
