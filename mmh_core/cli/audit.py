@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mmh_core.studies.images.run import ImageResult
     from mmh_core.subject.subject import Subject
 
+_NONE = "None of these files is an image that can be audited: name others."
+
 
 def audit(
     image: Annotated[
@@ -69,6 +71,8 @@ def audit(
     if single:
         read_image(image[0])  # What is wrong with the file is said before a model is loaded.
     files, left_out = _files([] if single else image)
+    if not files and not single:
+        raise MMHError(_NONE)
     indexed = index_of(index, index_images, embedder)
     subject = load_subject(model, device, index=indexed, calibration=calibration)
     about = {"model": subject.model.name, "model_sha256": subject.model.sha256}
@@ -84,9 +88,9 @@ def audit(
 
     def reader(name: str, path: Path) -> Callable[[], AuditInput]:
         def read() -> AuditInput:
-            found, basis = _basis(path, caption, subject)
-            abouts[name] = found.about
-            return AuditInput(found.data, basis.caption, basis.sampling)
+            file, basis = _basis(path, caption, subject)
+            abouts[name] = file.about
+            return AuditInput(file.data, basis.caption, basis.sampling)
 
         return read
 
@@ -104,7 +108,7 @@ def audit(
     left = plural(len(left_out), "file is", "files are")
     typer.echo(f"{audited} audited ({words or 'no verdict'}); {left} left out.", err=True)
     if not images:
-        raise MMHError("None of these files is an image that can be audited: name others.")
+        raise MMHError(_NONE)
 
 
 @dataclass(frozen=True)

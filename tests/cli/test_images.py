@@ -341,7 +341,8 @@ def test_an_audit_of_no_image_ends_with_a_sentence(
     tmp_path: Path, data: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.png").write_bytes(data)
-    for place in ("a.png", "missing.png", "."):
+    (tmp_path / "folder").mkdir()
+    for place in ("a.png", "missing.png", "folder"):
         # The model does not exist either: the image is looked at first.
         assert status("audit", tmp_path / place, "--model", "nothing") == 2
         told = capsys.readouterr()

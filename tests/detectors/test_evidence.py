@@ -54,7 +54,7 @@ def test_noise_is_that_of_a_generation(model: TextToImage) -> None:
 def test_evidence_holds_no_label() -> None:
     """Whoever adds a field has to say here what a detector may see."""
     assert {field.name for field in fields(DetectorInputs)} == {
-        *("embeddings", "noise", "prompt", "prompts", "start", "trace"),
+        *("embeddings", "noise", "prompt_index", "prompts", "noise_index", "trace"),
     }
     assert {field.name for field in fields(Trace)} == {
         *("times", "guidance_norm", "movement", "region", "latents", "images"),
@@ -99,10 +99,10 @@ def test_the_mean_of_a_prompt_is_over_its_own_rows(early: DetectorInputs) -> Non
 @pytest.mark.parametrize(
     "change",
     [
-        {"prompt": torch.tensor([4]), "start": torch.tensor([0])},
-        {"prompt": torch.tensor([0]), "start": torch.tensor([-1])},
-        {"prompt": torch.tensor([0, 1]), "start": torch.tensor([0])},
-        {"prompt": torch.tensor([]).long(), "start": torch.tensor([]).long()},
+        {"prompt_index": torch.tensor([4]), "noise_index": torch.tensor([0])},
+        {"prompt_index": torch.tensor([0]), "noise_index": torch.tensor([-1])},
+        {"prompt_index": torch.tensor([0, 1]), "noise_index": torch.tensor([0])},
+        {"prompt_index": torch.tensor([]).long(), "noise_index": torch.tensor([]).long()},
     ],
 )
 def test_evidence_that_does_not_fit_is_refused(

@@ -557,7 +557,7 @@ def test_several_images_are_audited_into_one_table(app: AppTest) -> None:
     app.session_state["im_several"], app.session_state["im_audits"] = True, job
     sound(app.run())
     assert "2 images audited" in pages_html(app) and "1 file was left out" in pages_html(app)
-    assert "Left out, notes.txt" in unmarked(said(app))
+    assert "Left out, notes.txt" in unmarked(captions(app))
     [table] = [one.value for one in app.dataframe if "Verdict" in one.value]
     assert table["File"].tolist() == [name for name, _ in files]
     assert app.selectbox(key="im_audits_chosen").value == 0

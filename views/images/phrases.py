@@ -69,7 +69,7 @@ def percentile_words(percentile: float) -> str:
     """Return how many images of reference prompts have a lower LID, from their share (0 to 1)."""
     if percentile == 0:
         return "no image of reference prompts is lower"
-    return f"{whole_percent(percentile)} of reference prompts' images are lower"
+    return f"{whole_percent(percentile)} of images of reference prompts are lower"
 
 
 def nearest(image: ImageResult) -> str:

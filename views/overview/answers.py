@@ -66,8 +66,8 @@ def answers(folder: str) -> tuple[tuple[str, str, str, str], ...]:
             f"Prompts, images and judgements stay on this machine, in {folder}; deleting that "
             "folder deletes all of them. Nothing is sent anywhere, except, with consent given for "
             "a single call, one prompt to a rewording service that whoever started the app named.",
-            "Jobs and queues of this folder",
-            "overview",
+            "Export a case",
+            "review?tab=export",
         ),
         (
             "Whose images are these, and who is depicted?",

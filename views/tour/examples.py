@@ -57,9 +57,9 @@ def copied() -> ImageExample | None:
     the one nearest to training images.
     """
     mitigated_prompt = after.prompt if (after := mitigated()) else ""
-    found = [run for run in _images() if run.copies]
+    with_copies = [run for run in _images() if run.copies]
     return max(
-        found,
+        with_copies,
         key=lambda run: (run.exact / run.images, run.prompt == mitigated_prompt, run.similarity),
         default=None,
     )
@@ -67,15 +67,15 @@ def copied() -> ImageExample | None:
 
 def uncopied() -> ImageExample | None:
     """Return the run without a memorized image that is least like training images, or None."""
-    found = [run for run in _images() if run.images and run.free == run.images]
-    return min(found, key=lambda run: run.similarity, default=None)
+    without = [run for run in _images() if run.images and run.free == run.images]
+    return min(without, key=lambda run: run.similarity, default=None)
 
 
 def mitigated() -> MitigationExample | None:
     """Return the comparison with most copies of which a mitigation leaves none, or None."""
-    found = (_comparison(str(p), _stamp(p)) for p in _paths(MITIGATION, example_names()))
+    comparisons = (_comparison(str(p), _stamp(p)) for p in _paths(MITIGATION, example_names()))
     return max(
-        (one for one in found if one is not None and one.copies),
+        (one for one in comparisons if one is not None and one.copies),
         key=lambda one: one.copies / one.images,
         default=None,
     )
@@ -104,8 +104,8 @@ def _run(path: str, stamp: int) -> ImageExample | None:
             fields = _header(file)
         images = [image["fields"] for image in fields["images"]]
         verdicts = [str(image["verdict"]) for image in images]
-        found = [image["copy"]["fields"]["similarity"] for image in images if image["copy"]]
-        similar = [float(value) for value in found]
+        copies = [image["copy"]["fields"] for image in images if image["copy"]]
+        similar = [float(copy["similarity"]) for copy in copies]
         prompt = str(fields["config"]["fields"]["prompts"][0])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError):
         return None

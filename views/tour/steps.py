@@ -36,19 +36,19 @@ class Step:
 
 def steps() -> tuple[Step, ...]:
     """Return the steps for which there is a finished example, in order."""
-    found = []
+    listed = []
     if _CIRCLE in preset_names():
         parameters = {"manifold": _CIRCLE}
-        found.append(Step("training", "manifolds", parameters, "What memorization is"))
+        listed.append(Step("training", "manifolds", parameters, "What memorization is"))
     if (run := examples.copied()) is not None:
-        found.append(_images("copies", run, "Images that are copies"))
+        listed.append(_images("copies", run, "Images that are copies"))
     if (run := examples.uncopied()) is not None:
-        found.append(_images("contrast", run, "Images that are not"))
+        listed.append(_images("contrast", run, "Images that are not"))
     if (after := examples.mitigated()) is not None:
         # Without a mitigation in the link the page shows that of its first sentence.
         parameters = {"model": POCKET, "example": after.path.stem}
-        found.append(Step("mitigation", "mitigation", parameters, "Copies, mitigated"))
-    return tuple(found)
+        listed.append(Step("mitigation", "mitigation", parameters, "Copies, mitigated"))
+    return tuple(listed)
 
 
 def address(number: int) -> str:

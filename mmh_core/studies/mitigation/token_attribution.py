@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mmh_core.counting import agreeing
+from mmh_core.counting import agreeing, plural
 from mmh_core.mitigations.attribution import (
     ATTRIBUTION_LABELS,
     Attribution,
@@ -103,13 +103,13 @@ def token_finding(run: TokenRun) -> str:
     strongest = [text for text, labels in by_word.items() if len(labels) == most]
     names = _listed([f"“{text}”" for text in strongest[:_NAMED]])
     if len(strongest) > _NAMED:
-        names = f"{len(strongest)} words, {names} among them,"
+        names = f"{plural(len(strongest), 'word')}, {names} among them,"
     stand = agreeing(len(strongest), "stands", "stand")
     if most == len(detectors):
         by = f"by {'both' if most == 2 else f'all {most}'} scores" if most > 1 else ""
-        hint = "change these words first" if len(strongest) > 1 else "change this word first"
+        hint = f"change {agreeing(len(strongest), 'this word', 'these words')} first"
     else:
-        by = f"by {most} of {len(detectors)} scores"
+        by = f"by {most} of the {plural(len(detectors), 'score')}"
         if len(strongest) == 1:
             by = f"by {_listed(by_word[strongest[0]])} alone"
         hint = "the scores disagree, so this is a weak hint"
