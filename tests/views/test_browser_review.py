@@ -259,7 +259,7 @@ def test_the_overview_leads_to_a_finished_state_and_to_the_queue(
     expect(page.get_by_role("heading", name="Review", exact=True)).to_be_visible(timeout=PATIENCE)
     assert link(page)["queue"] == queue.id
     page.goto(server.url)
-    page.get_by_role("link", name="Isolated points, memorized").click()
+    page.get_by_role("link", name="What memorization is").click()
     expect(page.get_by_role("heading", name="Synthetic manifolds")).to_be_visible(timeout=PATIENCE)
     sees(page, re.compile("^Precomputed run"))
 
