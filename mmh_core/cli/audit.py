@@ -120,20 +120,25 @@ class _ReadFile:
 
 
 def _files(named: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
-    """Return the images of files and folders, and what in the folders is no image, with why."""
+    """Return the images of files and folders, and what in the folders is no image, with why.
+
+    One folder's images bear their names below it, several files and folders their whole paths:
+    two folders may hold files of one name.
+    """
     from mmh_core.retrieval.folder_files import FolderFiles, folder_files
     from mmh_core.retrieval.image_names import escaped
 
     images: list[tuple[str, Path]] = []
     left_out: list[tuple[str, str]] = []
     for path in named:
+        below = "" if len(named) == 1 else f"{escaped(str(path))}/"
         if not path.is_dir():
-            images.append((escaped(path.name), path))
+            images.append((below.removesuffix("/"), path))
             continue
         [*_, files] = folder_files(path)
         if isinstance(files, FolderFiles):
-            images += files.images
-            left_out += [(entry.file, entry.reason) for entry in files.left_out]
+            images += [(f"{below}{name}", file) for name, file in files.images]
+            left_out += [(f"{below}{entry.file}", entry.reason) for entry in files.left_out]
     return images, left_out
 
 

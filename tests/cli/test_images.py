@@ -318,6 +318,15 @@ def test_a_folder_is_audited_image_by_image_and_what_is_none_is_counted(
     assert status("audit", folder, "--model", model, "--device", "cpu") == 0
     told = capsys.readouterr().err
     assert "2 images are audited" in told and "2 files are left out" in told
+    # Of two folders with a file of one name each image has its own settings.
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (50, 40), "teal").save(tmp_path / "other" / "ours.png")
+    both = audited(folder, tmp_path / "other", "--model", model, capsys=capsys)["images"]
+    assert [(one["file"], one["settings"] is None) for one in both] == [
+        (f"{folder}/below/plain.jpg", True),
+        (f"{folder}/ours.png", False),
+        (f"{tmp_path / 'other'}/ours.png", True),
+    ]
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "notes.txt").write_text("no image")
     assert status("audit", tmp_path / "none", "--model", model, "--device", "cpu") == 2
