@@ -44,7 +44,12 @@ RUN: dict[str, dict[str, str]] = {
         "--unet FOLDER": f"--unet {MODEL}/unet",
         **{"FOLDER": MODEL, "MODEL": MODEL, "DIR": "long"},
     },
-    "docs/how-to/own-training-set.md": {"FOLDER": "IMAGES", "MODEL": "pocket-sd", "DIR": "made"},
+    "docs/how-to/own-training-set.md": {
+        "FOLDER": "IMAGES",
+        "MODEL": "pocket-sd",
+        "DIR": "made",
+        "GENERATED": "made",
+    },
     "docs/how-to/own-prompts.md": {"FOLDER": "scanned"},
     "docs/how-to/several-processes.md": {},
     "docs/how-to/review-a-case.md": {},
