@@ -115,12 +115,15 @@ class TourImages:
         """Return what the example shows, "" where it is not there."""
         if not self.images:
             return ""
-        of = "" if self.same_prompt else " for a second prompt"
-        rest = f". With {self.label} no image is a copy{of}" if self.label else ""
-        return (
+        copies = (
             f"In the finished example {self.copies} of {self.images} generated images are copies "
-            f"of training images{rest}."
+            "of training images"
         )
+        if not self.label:
+            return f"{copies}."
+        if self.same_prompt:
+            return f"{copies}; with {self.label} none is."
+        return f"{copies}; with {self.label} none of another memorized prompt's images is."
 
 
 def tour_images() -> TourImages:
