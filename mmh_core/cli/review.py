@@ -151,8 +151,9 @@ def remove_command(
     yes: Annotated[bool, typer.Option("--yes", help="Remove its judgements too.")] = False,
     data: Data = _DATA,
 ) -> None:
-    """Remove a queue with its items and its log from the data folder; files of runs stay."""
+    """Remove a queue with its items, log and labels from the data folder; files of runs stay."""
     from mmh_core.store.queues import damaged_queues, list_queues, remove_queue, unknown_queue
+    from mmh_core.store.review_plans import plans_folder, remove_plan
 
     file = _file(data)
     rows = {record.id: record.rows for record in list_queues(file)}
@@ -164,6 +165,7 @@ def remove_command(
             f"judgements: export it first ({PROGRAM} review export), then add --yes to remove it."
         )
     remove_queue(file, queue)
+    remove_plan(plans_folder(data), queue)
     typer.echo(f"Removed {quoted(queue, 64)}.")
 
 

@@ -39,13 +39,26 @@ class DamagedItem(MMHError):
 
 
 @dataclass(frozen=True)
+class Share:
+    """The items of a queue that are assigned to the reviewer at `place` (from 0) of `reviewers`.
+
+    Items go round: that at position p is for `each` reviewers in turn, from number p - 1 on.
+    """
+
+    place: int
+    reviewers: int
+    each: int
+
+
+@dataclass(frozen=True)
 class ItemFilter:
     """A choice of items and their order.
 
     An item passes with a score from `least` to `most` (one without a score only where both are
     infinite), and with one of the `causes`, `kinds` and `verdicts` (None: not judged yet) where
     any are named. `text` is looked for, in any case of the letters a to z, in prompt, label, name,
-    tags and the reviewer's own notes and tags. Items without the figure of `order` come last.
+    tags and the reviewer's own notes and tags. With a `share` only its items pass. Items without
+    the figure of `order` come last.
     """
 
     least: float = -math.inf
@@ -56,6 +69,7 @@ class ItemFilter:
     text: str = ""
     order: ItemOrder = "position"
     descending: bool = False
+    share: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -243,6 +257,13 @@ def _condition(chosen: ItemFilter, reviewer: str) -> tuple[str, dict[str, Any]]:
             none = f" OR {column} IS NULL" if None in names else ""
             parts.append(f"({column} IN ({listed}){none})")
             values |= marks
+    if chosen.share is not None:
+        # SQL's remainder has the sign of what is divided.
+        parts.append(
+            "((:place - items.position + 1) % :reviewers + :reviewers) % :reviewers < :each"
+        )
+        share = chosen.share
+        values |= {"place": share.place, "reviewers": share.reviewers, "each": share.each}
     if chosen.text:
         columns = [f"items.{name}" for name in ("prompt", "label", "name", "tags")]
         columns += ["judgements.notes", "judgements.tags"]

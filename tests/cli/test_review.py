@@ -12,6 +12,7 @@ from mmh_core.cli.app import main
 from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, get_queue, list_queues
+from mmh_core.store.review_plans import ReviewPlan, plans_folder, write_plan
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.run_files import file_sha256
@@ -286,8 +287,10 @@ def test_a_queue_is_removed_only_when_that_is_meant(
     assert status == 0 and out == "" and "cannot be read: 1e+300 is no time" in err
     status, out, _ = ran(capsys, "verify", "--data", data)
     assert status == 1 and "its record is damaged" in out
+    write_plan(plans_folder(data), queue.id, ReviewPlan(("trademark",), ("ann",), 0))
     status, out, _ = ran(capsys, "remove", queue.id, "--yes", "--data", data)
     assert status == 0 and queue.id in out
+    assert not list(plans_folder(data).iterdir())
     assert ran(capsys, "list", "--data", data)[:2] == (0, "")
 
 

@@ -470,6 +470,37 @@ def test_a_verdict_keeps_how_long_its_item_was_shown_and_how_the_name_was_known(
     assert "time on an item: 8 s (3 to 12 s, 2 verdicts)" in pages_html(opened(tab="agree"))
 
 
+def test_a_queue_has_labels_of_its_own_and_items_are_shared_out(queue: QueueRecord) -> None:
+    app = opened()
+    app.text_input(key=f"rv_plan_labels_{queue.id}").set_value("trademark, private person")
+    app.text_input(key=f"rv_plan_names_{queue.id}").set_value(f"{FIRST}, bob")
+    app.number_input(key=f"rv_plan_each_{queue.id}").set_value(1)
+    sound(app.button(key="rv_save_plan").click().run())
+    noted(app, "a face")
+    tags = next(field for field in app.text_input if field.label == "Tags")
+    sound(tags.set_value("later").run())
+    labels = next(group for group in app.pills if group.label == "Labels")
+    sound(labels.set_value(["trademark"]).run())
+    judgement = get_item(review_session.queues(), queue.id, 1, FIRST).judgement
+    assert (judgement.tags, judgement.notes) == (("later", "trademark"), "a face")
+    tags = next(field for field in app.text_input if field.label == "Tags")
+    assert tags.value == "later, trademark"
+    sound(app.checkbox(key="rv_mine").check().run())
+    assert app.query_params["mine"] == "1" and "1 of 3" in captions(app)
+    give(app, "e")
+    assert app.query_params["item"] == "3"
+    # A second reviewer starts at the first open item of their own share.
+    bob = opened("bob")
+    assert bob.query_params["item"] == "1"
+    sound(bob.checkbox(key="rv_mine").check().run())
+    assert bob.query_params["item"] == "2"
+    give(bob, "e")
+    assert opened("bob", mine="1").query_params["item"] == "4"
+    other = opened("cy", mine="1")
+    assert other.checkbox(key="rv_mine").disabled and other.query_params["item"] == "1"
+    assert "No items are assigned to cy: all are shown." in captions(other)
+
+
 def test_an_item_without_images_has_the_same_layout_and_generates_in_place(
     queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ VALUES = st.fixed_dictionaries(
         "most": st.none() | st.integers(-(10**6), 10**6).map(lambda n: n / 8),
         "order": st.sampled_from(list(ORDERS)),
         "descending": st.booleans(),
+        "mine": st.booleans(),
     }
 )
 
@@ -51,7 +52,9 @@ def test_a_link_restores_every_filter(values: dict[str, object]) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["text", "verdict", "kind", "cause", "from", "to", "order", "descending"]),
+        st.sampled_from(
+            ["text", "verdict", "kind", "cause", "from", "to", "order", "descending", "mine"]
+        ),
         st.lists(TEXTS, max_size=3),
     )
 )

@@ -40,6 +40,7 @@ DEFAULTS: dict[str, object] = {
     "most": None,
     "order": "position",
     "descending": False,
+    "mine": False,
 }
 #: What a link calls them.
 _NAMES = {
@@ -134,6 +135,7 @@ def read_filter(
         order = "position"
     values["order"] = order
     values["descending"] = _last(link, "descending") == "1"
+    values["mine"] = _last(link, "mine") == "1"
     return values
 
 

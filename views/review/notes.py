@@ -32,6 +32,7 @@ def section(view: ItemView) -> None:
     """Show both fields, which are recorded when they are left."""
     drawn = _drawn(view)
     blocked = not state.reviewer()
+    _labels(view, drawn, blocked=blocked)
     left, right = layout.side_by_side("rv_notes", (3, 2))
     with left:
         name = state.key(f"text_{drawn}")
@@ -62,6 +63,24 @@ def section(view: ItemView) -> None:
     if now.notes or now.tags:
         clock = time.strftime("%H:%M:%S", time.localtime(now.time))
         st.caption(f":material/check: Notes and tags are saved; last change of this item {clock}.")
+
+
+def _labels(view: ItemView, drawn: int, *, blocked: bool) -> None:
+    """Show the queue's own labels, those given marked; they are tags among the others."""
+    labels = review_session.plan_of(state.queue()).labels
+    if not labels:
+        return
+    name = state.key(f"labels_{drawn}")
+    st.pills(
+        "Labels",
+        labels,
+        selection_mode="multi",
+        default=[tag for tag in view.judgement.tags if tag in labels],
+        key=name,
+        on_change=_label,
+        args=(name, labels, _place(view), view.judgement),
+        disabled=blocked,
+    )
 
 
 def _place(view: ItemView) -> ReviewTarget:
@@ -95,6 +114,17 @@ def _tag(name: str, target: ReviewTarget, drawn: Judgement) -> None:
     """Record the tags; for a callback."""
     if (text := st.session_state.get(name)) is not None:
         _record(target, drawn, tags=[tag.strip() for tag in str(text).split(",") if tag.strip()])
+
+
+def _label(name: str, labels: tuple[str, ...], target: ReviewTarget, drawn: Judgement) -> None:
+    """Record the labels beside the tags that are none; for a callback."""
+    chosen = st.session_state.get(name)
+    if chosen is not None:
+        before = _agreed(target) or _texts(drawn)
+        others = [tag for tag in before[1] if tag not in labels]
+        _record(target, drawn, tags=[*others, *chosen])
+        # The field of tags holds what it held: it begins anew with the labels.
+        _draw_anew()
 
 
 def _record(

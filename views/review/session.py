@@ -26,6 +26,7 @@ from mmh_core.store.queues import (
     list_queues,
     queue_settings,
 )
+from mmh_core.store.review_plans import ReviewPlan, plans_folder, read_plan, write_plan
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.run_files import file_sha256
@@ -216,6 +217,16 @@ def _labels(folder: str, stamp: int) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_parquet(Path(folder) / "training.parquet", columns=["captions", "kind"])
+
+
+def plan_of(queue: str) -> ReviewPlan:
+    """Return the labels and the assignment of a queue."""
+    return read_plan(plans_folder(data_folder()), queue)
+
+
+def keep_plan(queue: str, plan: ReviewPlan) -> None:
+    """Keep the labels and the assignment of a queue. Errors: MMHError where the disk refuses."""
+    write_plan(plans_folder(data_folder()), queue, plan)
 
 
 def case_bytes(queue: str) -> tuple[bytes, tuple[str, ...]]:

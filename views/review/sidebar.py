@@ -8,7 +8,7 @@ import streamlit as st
 
 from mmh_core.store.item_search import filter_choices
 from mmh_core.store.review_records import REVIEW_VERDICTS, QueueRecord
-from views.review import reviewer, state
+from views.review import plan, reviewer, state
 from views.review import session as review_session
 from views.review.links import MAX_SEARCH, ORDERS, UNJUDGED
 from views.review.state import key
@@ -39,6 +39,7 @@ def sidebar(queues: list[QueueRecord]) -> None:
     )
     if st.session_state[key("tab")] in _FILTERED:
         _filters()
+    plan.section()
 
 
 def _about(queue: QueueRecord) -> None:
@@ -66,6 +67,23 @@ def _filters() -> None:
             st.number_input("Score to", key=key("most"), value=None, step=0.1)
         st.selectbox("Order", list(ORDERS), key=key("order"), format_func=ORDERS.__getitem__)
         st.checkbox("Highest first", key=key("descending"))
+        _mine()
+
+
+def _mine() -> None:
+    """Show the switch for the items of the person who judges, where items are shared out."""
+    share = review_session.plan_of(state.queue()).share_of(state.reviewer())
+    st.checkbox(
+        "Only items assigned to me",
+        key=key("mine"),
+        disabled=share is None,
+        on_change=state.start_anew,
+        help="Items are shared out under Labels and assignment; whoever is not named there, or "
+        "judges all, has none of their own.",
+    )
+    if share is None and st.session_state[key("mine")]:
+        name = state.reviewer() or "you"
+        st.caption(layout.plain(f"No items are assigned to {name}: all are shown."))
 
 
 def _several(label: str, name: str, options: list[str]) -> None:

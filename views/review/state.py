@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -103,8 +104,10 @@ def reviewer() -> str:
 
 
 def chosen() -> ItemFilter:
-    """Return the filter of the sidebar."""
-    return links.item_filter(_filtered())
+    """Return the filter of the sidebar, with the reviewer's share where only that is wanted."""
+    values = _filtered()
+    share = review_session.plan_of(queue()).share_of(reviewer()) if values["mine"] else None
+    return replace(links.item_filter(values), share=share)
 
 
 def _filtered() -> dict[str, object]:
@@ -118,8 +121,13 @@ def open_queue(name: str | None = None) -> None:
         state[key("queue")] = name
     state[key("item")] = None
     for name_of, default in links.DEFAULTS.items():
-        if name_of not in ("order", "descending"):
+        if name_of not in ("order", "descending", "mine"):
             state[key(name_of)] = default
+
+
+def start_anew() -> None:
+    """Go to the first item found that is not judged; for a callback."""
+    st.session_state[key("item")] = None
 
 
 def show_item(position: int) -> None:
