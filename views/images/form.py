@@ -35,6 +35,14 @@ def sidebar(settings: ImageSettings) -> None:
         on_open=state.open_past,
         on_back=state.show_job,
     )
+    st.button(
+        "Compare two runs",
+        icon=":material/compare:",
+        type="tertiary",
+        key="im_compare_open",
+        on_click=state.compare_with,
+        help="The run shown beside another one, image beside image by seed.",
+    )
 
 
 def _examples(settings: ImageSettings) -> None:

@@ -21,7 +21,17 @@ from mmh_core.studies.images.conclusion import conclusion
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.subject.caption_kinds import kind_words
 from views import models
-from views.images import audit, cards, detail, image_html, phrases, plane, state, vocabulary
+from views.images import (
+    audit,
+    cards,
+    compare_runs,
+    detail,
+    image_html,
+    phrases,
+    plane,
+    state,
+    vocabulary,
+)
 from views.images.settings import TABS, ImageSettings, form_of
 from views.images.state import choose_image, key
 from views.widgets import layout, reproduce, words
@@ -31,6 +41,10 @@ from views.widgets.tabs import open_tabs
 
 def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None:
     """Show a run that has ended, with everything that can be asked about it."""
+    if st.session_state[key("tab")] == "compare":
+        with compare_runs.conclusion(run, settings):
+            _sections(run, settings)
+        return
     _headline(run, settings, precomputed=precomputed)
     # An image that somebody brings is not what this run is about.
     shows_run = bool(run.images) and st.session_state[key("tab")] != "audit"
@@ -176,6 +190,8 @@ def _sections(run: ImageRun, settings: ImageSettings) -> None:
             if name == "audit":
                 layout.heading("Audit an image", audit.SENTENCE)
                 audit.section(settings.model)
+            elif name == "compare":
+                compare_runs.section(run, settings)
             elif name == "data":
                 _reproduce(run)
             elif not run.images:

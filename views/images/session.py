@@ -179,6 +179,24 @@ def example_run(name: str) -> ImageRun | None:
     return read_run(EXAMPLES / f"{name}.safetensors") if name in example_names() else None
 
 
+def kept_run(name: str) -> ImageRun:
+    """Return the run of a job that has ended, or the finished example of that name.
+
+    Errors: MMHError for a job that is not there, still runs, or left no run.
+    """
+    run = example_run(name)
+    if run is not None:
+        return run
+    view = image_job(name)
+    if view.record.is_active:
+        raise MMHError(
+            f"The run {view.record.label!r} has not ended yet: reload this page when it has."
+        )
+    if view.run is None:
+        raise MMHError(f"The job {view.record.label!r} left no run: choose another one.")
+    return view.run
+
+
 def read_run(path: Path) -> ImageRun:
     """Return the run in a file. Errors: MMHError."""
     from mmh_core.studies.images.run import ImageRun

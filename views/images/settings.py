@@ -39,6 +39,7 @@ TABS = {
     "images": "Images",
     "normal": "LID distribution",
     "map": "Map of training images",
+    "compare": "Compare runs",
     "audit": "Audit an image",
     "data": "Data & reproduce",
 }
@@ -58,6 +59,8 @@ WHOLE = {
     "width": (8, LONGEST_SIDE),
     "windows": (1, MOST_WINDOWS),
 }
+#: What a link carries besides model, example and form.
+LINKED = ("tab", "image", "job", "audit", "plane", "other")
 FORM = ("prompt", *WHOLE, "guidance", "scheduler", "negative", "estimators")
 
 
@@ -115,7 +118,8 @@ class ImageSettings:
     """The settings of the images page that a link can carry.
 
     `example` names the precomputed run that is shown while there is no job; `image` is the one
-    in detail, None where the page chooses.
+    in detail, None where the page chooses. `other` is the run that the one shown is compared
+    with: a job, or the name of a finished example.
     """
 
     model: str
@@ -126,6 +130,7 @@ class ImageSettings:
     job: str | None = None
     audit: str | None = None
     plane: str | None = None
+    other: str | None = None
 
 
 def form_of(config: ImageConfig) -> ImageForm:
@@ -169,6 +174,7 @@ def parsed(source: Mapping[str, object], base: ImageSettings) -> tuple[ImageSett
         job=job_id("job", source.get("job"), messages),
         audit=job_id("audit", source.get("audit"), messages),
         plane=job_id("plane", source.get("plane"), messages),
+        other=job_id("other", source.get("other"), messages),
     ), messages
 
 
@@ -178,7 +184,7 @@ def query(settings: ImageSettings, base: ImageSettings) -> dict[str, str]:
     if settings.example != "duplicate":
         pairs["example"] = settings.example
     pairs |= differences(settings.form, base.form, FORM, _written)
-    return pairs | differences(settings, base, ("tab", "image", "job", "audit", "plane"))
+    return pairs | differences(settings, base, LINKED)
 
 
 def _written(value: object) -> str:

@@ -13,6 +13,7 @@ from views import models
 from views.images import session as image_session
 from views.images.settings import (
     FORM,
+    LINKED,
     PREFIX,
     ImageForm,
     ImageSettings,
@@ -25,7 +26,7 @@ from views.widgets.link_values import one_of
 from views.widgets.linked_state import LinkedState
 
 #: Everything that is kept under its own name with the prefix, widgets first.
-NAMES = ("model", "example", *FORM, "tab", "image", "job", "audit", "plane")
+NAMES = ("model", "example", *FORM, *LINKED)
 
 
 def _place(settings: ImageSettings, first: bool) -> ImageSettings:
@@ -34,7 +35,7 @@ def _place(settings: ImageSettings, first: bool) -> ImageSettings:
     if run is not None:
         settings = replace(settings, form=form_of(run.config))
     use_form(settings.form)
-    for name in ("model", "example", "tab", "image", "job", "audit", "plane"):
+    for name in ("model", "example", *LINKED):
         st.session_state[key(name)] = getattr(settings, name)
     st.session_state.setdefault(key("seeding"), "fixed")
     return settings
@@ -45,7 +46,14 @@ def _read(source: Mapping[str, object]) -> tuple[ImageSettings, list[str]]:
     model = models.model_of(source.get("model"), messages)
     kinds = image_session.example_kinds() or (ImageSettings.example,)
     example = one_of("example", source.get("example"), kinds, kinds[0], messages)
-    settings, refused = parsed(source, _base(model, example))
+    other, chosen = source.get("other"), dict(source)
+    if other in image_session.example_names():
+        del chosen["other"]
+    else:
+        other = None
+    settings, refused = parsed(chosen, _base(model, example))
+    if other is not None:
+        settings = replace(settings, other=str(other))
     return settings, messages + refused
 
 
@@ -132,6 +140,13 @@ def show_job(job: str | None) -> None:
     st.session_state[key("plane")] = None
     choose_image(None)
     st.session_state[key("many")] = []
+
+
+def compare_with(other: str | None = None) -> None:
+    """Open the comparison of the run shown with another, by default the one chosen there."""
+    st.session_state[key("tab")] = "compare"
+    if other is not None:
+        st.session_state[key("other")] = other
 
 
 def choose_image(index: int | None) -> None:

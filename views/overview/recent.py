@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from html import escape
 from urllib.parse import urlencode
 
@@ -100,7 +101,16 @@ def _jobs() -> None:
     if not records:
         st.caption("None yet: what you start on a page is listed here, also after a restart.")
         return
-    listed([job_row(record) for record in records])
+    listed([*map(job_row, records), *_comparison(records)])
+
+
+def _comparison(records: Sequence[JobRecord]) -> list[tuple[str, str, str]]:
+    """Return the row that leads to the last two image runs side by side, where there are two."""
+    runs = [record.id for record in records if record.kind == "images" and record.result]
+    if len(runs) < 2:
+        return []
+    address = f"images?{urlencode({'job': runs[1], 'tab': 'compare', 'other': runs[0]})}"
+    return [("Compare the last two image runs", address, "image beside image, by seed")]
 
 
 def job_row(record: JobRecord) -> tuple[str, str, str]:

@@ -52,12 +52,13 @@ def section(
             key=f"{prefix}past",
             index=None,
             placeholder=f"Choose a {noun}",
-            format_func=lambda job: f"{records[job].label} ({_when(records[job])})",
+            format_func=lambda job: named(records[job]),
             on_change=take,
             label_visibility="collapsed",
         )
 
 
-def _when(record: JobRecord) -> str:
-    ended = time.localtime(record.finished or record.created)
-    return f"{_STATES.get(record.state, record.state)} {time.strftime('%Y-%m-%d %H:%M', ended)}"
+def named(record: JobRecord) -> str:
+    """Return what a job did, how it ended, and when."""
+    ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.finished or record.created))
+    return f"{record.label} ({_STATES.get(record.state, record.state)} {ended})"
