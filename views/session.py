@@ -18,6 +18,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from mmh_core.records import MMHError
+from views import page_scripts
 from views.start_options import start_options
 from views.style import STYLE
 
@@ -51,6 +52,7 @@ def guard() -> None:
         PagesManager.uses_pages_directory = False
         st.rerun()
     st.html(STYLE)
+    page_scripts.install()
 
 
 @contextmanager

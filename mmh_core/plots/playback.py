@@ -6,8 +6,6 @@ can show.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from mmh_core.counting import plural
 from mmh_core.plots import stage, theme
-from mmh_core.plots.image_grid import reduced
+from mmh_core.plots.image_grid import reduced, webp_address
 from mmh_core.studies.images.run import ImageResult, most_severe_image
 from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
 
@@ -33,7 +31,7 @@ _ABOVE = 74
 #: What a screen tells apart, as a share of the figure's extent.
 _FINE = 1 / 2_000
 #: More images side by side would be too small on a phone, and their file too large for a page.
-_MOST_IMAGES, _SIDE, _QUALITY = 4, 128, 90
+_MOST_IMAGES, _SIDE = 4, 128
 #: Room between two images, as a share of the width of one.
 _GAP = 0.08
 
@@ -162,11 +160,8 @@ def _strip(images: Sequence[Tensor]) -> tuple[str, list[float], tuple[int, int]]
         if tile.size != (width, height):
             tile = tile.resize((width, height))
         strip.paste(tile, (number * (width + gap), 0))
-    out = io.BytesIO()
-    strip.save(out, "WEBP", quality=_QUALITY)
-    source = f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
     centers = [number * (width + gap) + (width - 1) / 2 for number in range(len(images))]
-    return source, centers, (height, total)
+    return webp_address(strip), centers, (height, total)
 
 
 def _film_axes(

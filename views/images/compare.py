@@ -14,7 +14,7 @@ from mmh_core.plots.image_grid import difference, reduced, region_image
 from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.caption_kinds import kind_words
 from mmh_core.subject.copies import TrainingNeighbor
-from views.images import image_html, phrases
+from views.images import image_html, phrases, scrubber
 from views.widgets import layout
 
 _WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
@@ -177,7 +177,6 @@ def region(image: ImageResult, name: str) -> None:
     )
 
 
-@st.fragment
 def steps(image: ImageResult, name: str) -> None:
     """Show the predicted final image after each step."""
     if image.reconstruction is not None:
@@ -195,17 +194,7 @@ def steps(image: ImageResult, name: str) -> None:
             "line, has none."
         )
         return
-    step = st.select_slider("Step", kept_steps, value=kept_steps[0], key=f"im_step_{name}")
-    frame = image.frames[kept_steps.index(step)]
-    strip = "".join(
-        image_html.figure(
-            thumbnail, f"After step {at}", f"<b>{at}</b>" if at == step else str(at), most=64
-        )
-        for thumbnail, at in zip(image.frames, kept_steps, strict=True)
-    )
-    large = image_html.img(frame, f"Predicted image after step {step}", most=_LARGE)
-    image_html.show(f'<div class="im-stack">{large}</div>')
-    image_html.show(f'<div class="im-strip">{strip}</div>')
+    scrubber.show(list(zip(kept_steps, image.frames, strict=True)), f"im_step_{name}")
 
 
 def _reconstruction(uploaded: Tensor, reconstruction: Tensor) -> None:

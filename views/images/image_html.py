@@ -24,9 +24,7 @@ STYLE = """<style>
   grid-template-columns: repeat(auto-fill, minmax(225px, 1fr));}
 .im-grid {display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(148px, 1fr));}
 .im-grid.wide {grid-template-columns: repeat(auto-fill, minmax(160px, 210px));}
-.im-strip {display: grid; gap: .35rem; grid-template-columns: repeat(8, 1fr); max-width: 26rem;
-  margin-top: .5rem;}
-.im-pair figure, .im-strip figure, .im-grid figure, .im-one figure {margin: 0; min-width: 0;}
+.im-pair figure, .im-grid figure, .im-one figure {margin: 0; min-width: 0;}
 .im img {width: 100%; display: block; border-radius: .2rem; background: rgba(128,140,146,.2);}
 .im img.small {image-rendering: pixelated;}
 .im figcaption {font-size: .78rem; line-height: 1.3; opacity: .8; margin-top: .25rem;
@@ -62,11 +60,17 @@ def data_uri(image: Tensor, most: int | None = None) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(smaller, None)).decode()
 
 
+def pixels(image: Tensor) -> str:
+    """Return the class of an image's element, by which pixels of a small one stay squares."""
+    return "small" if max(image.shape[1:]) <= CARD else ""
+
+
 def img(image: Tensor, alt: str, *, most: int | None = None, style: str = "") -> str:
     """Return an image as an element; the pixels of a small one stay squares."""
-    css_class = "small" if max(image.shape[1:]) <= CARD else ""
     extra = f' style="{style}"' if style else ""
-    return f'<img class="{css_class}" src="{data_uri(image, most)}" alt="{escape(alt)}"{extra}>'
+    return (
+        f'<img class="{pixels(image)}" src="{data_uri(image, most)}" alt="{escape(alt)}"{extra}>'
+    )
 
 
 def figure(image: Tensor, alt: str, caption: str, *, most: int | None = None) -> str:

@@ -34,7 +34,7 @@ from views.images import (
 )
 from views.images.settings import TABS, ImageSettings, form_of
 from views.images.state import choose_image, key
-from views.widgets import layout, reproduce, words
+from views.widgets import layout, player, reproduce, words
 from views.widgets.reproduce import RunFile
 from views.widgets.tabs import open_tabs
 
@@ -100,7 +100,7 @@ def _playback(run: ImageRun) -> None:
         "The predicted final image of each seed after each step, beside the training image that "
         "the most severe verdict is about.",
     )
-    layout.chart(figure, "im_playback")
+    player.show(figure, "im_playback")
 
 
 def _figures(run: ImageRun) -> None:

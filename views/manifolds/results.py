@@ -21,7 +21,7 @@ from views import kept_runs
 from views.manifolds import digits, figure, state, training
 from views.manifolds.settings import NUMBERS, TABS, ManifoldSettings, command
 from views.manifolds.state import key
-from views.widgets import layout, reproduce, words
+from views.widgets import layout, player, reproduce, words
 from views.widgets.reproduce import RunFile
 from views.widgets.tabs import open_tabs
 
@@ -100,7 +100,7 @@ def _playback(run: ManifoldRun) -> None:
         "from the same noise at every step. The figures below are those of the training step "
         "chosen there.",
     )
-    layout.chart(playback.training(run), "mf_playback")
+    player.show(playback.training(run), "mf_playback")
 
 
 def _scrubber(run: ManifoldRun) -> Snapshot:
