@@ -553,14 +553,23 @@ def test_several_images_are_audited_into_one_table(app: AppTest) -> None:
     batch = image_session.audits_job(job).run
     assert batch is not None and [name for name, _ in batch.left_out] == ["notes.txt"]
     assert [one.verdict for one in batch.results] == [one.verdict for one in run.images[:2]]
-    app.query_params["tab"] = "audit"
-    app.session_state["im_several"], app.session_state["im_audits"] = True, job
+    app.query_params.update({"tab": "audit", "audits": job})
     sound(app.run())
+    assert app.toggle(key="im_several").value and dict(app.query_params)["audits"] == job
     assert "2 images audited" in pages_html(app) and "1 file was left out" in pages_html(app)
     assert "Left out, notes.txt" in unmarked(captions(app))
     [table] = [one.value for one in app.dataframe if "Verdict" in one.value]
     assert table["File"].tolist() == [name for name, _ in files]
     assert app.selectbox(key="im_audits_chosen").value == 0
+    # Audits of single images are remembered apart.
+    sound(app.toggle(key="im_several").set_value(False).run())
+    data = files[1][1]
+    sound(app.file_uploader(key="im_file").upload("x.png", data).run())
+    single = app.session_state["im_audit"]
+    assert image_session.audit_job(single).record.kind == "audit"
+    sound(app.toggle(key="im_several").set_value(True).run())
+    assert "2 images audited" in pages_html(app)
+    assert session.jobs().runner.wait(single, timeout=240).state == "done"
 
 
 @pytest.mark.parametrize(("name", "form"), [("x.png", "PNG"), ("a.jfif", "JPEG"), ("b", "WEBP")])

@@ -179,18 +179,20 @@ def test_running_and_waiting_jobs_are_found_and_cancelled_from_any_window() -> N
         yield Progress(1.0, "all", 2)
 
     runner = session.jobs().runner
-    ids = [runner.submit("scan", HOSTILE, work), runner.submit("audit", "An audit", work)]
+    kinds = {"scan": "job", "audit": "audit", "audits": "audits"}
+    tabs = {"scan": "scan", "audit": "audit", "audits": "audit"}
+    ids = [runner.submit(kind, HOSTILE, work) for kind in kinds]
     assert started.wait(60)
     app = opened()
-    for id, link in zip(
-        ids, ({"tab": "scan", "job": ids[0]}, {"tab": "audit", "audit": ids[1]}), strict=True
-    ):
+    for id, (kind, name) in zip(ids, kinds.items(), strict=True):
+        link = {"tab": tabs[kind], name: id}
         assert link in [values for _, values in links(app)]
         assert app.button(key=f"ov_cancel_{id}")
     assert "running, " in pages_html(app) and "waiting since" in pages_html(app)
     assert "No job has finished yet" in " ".join(c.value for c in app.caption)
-    app.button(key=f"ov_cancel_{ids[1]}").click().run()
-    assert runner.record(ids[1]).state == "cancelled"
+    for waiting in ids[1:]:
+        app.button(key=f"ov_cancel_{waiting}").click().run()
+        assert runner.record(waiting).state == "cancelled"
     app.button(key=f"ov_cancel_{ids[0]}").click().run()
     gate.set()
     assert runner.wait(ids[0], 60).state == "cancelled"

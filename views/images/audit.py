@@ -21,6 +21,8 @@ from views.images import session as image_session
 from views.images.settings import SCHEDULERS
 from views.widgets import job_panel, layout
 
+#: The jobs of this session's single images, by image, caption and model.
+_JOBS = "im_audit_jobs"
 SENTENCE = (
     "Upload any image: it is compared with all training images, and its LID under the model is "
     "estimated. It is cropped to the model's size first; where no match is found, that does "
@@ -30,6 +32,8 @@ SENTENCE = (
 
 def section(model: str) -> None:
     """Show the upload of an image, and its audit; or of several, and theirs."""
+    # The link may name audits of several; the choice is not kept while another tab is open.
+    st.session_state.setdefault("im_several", st.session_state[state.key("audits")] is not None)
     if st.toggle("Several images", key="im_several", help="A table of all, and one in detail."):
         if _ready(model):
             audit_batch.section(model, _context)
@@ -119,7 +123,7 @@ def _audit(job: str, model: str) -> None:
 def _job_of(data: bytes, caption: str, model: str) -> str:
     """Return the job that reads this image with this caption, submitted when it is new."""
     request = (hashlib.sha256(data).hexdigest(), caption, model)
-    jobs = st.session_state.setdefault(state.key("audits"), {})
+    jobs = st.session_state.setdefault(_JOBS, {})
     # A server remembers its latest jobs only.
     if request not in jobs or not _remembered(jobs[request]):
         jobs[request] = image_session.submit_audit(data, caption, model)
@@ -132,7 +136,7 @@ def _remembered(job: str) -> bool:
 
 
 def _forget() -> None:
-    st.session_state[state.key("audits")] = {}
+    st.session_state[_JOBS] = {}
 
 
 def _ready(model: str) -> bool:

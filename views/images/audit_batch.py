@@ -19,14 +19,14 @@ from mmh_core.retrieval.image_content import NAMED
 from mmh_core.studies.images.audit_batch import AuditBatch
 from mmh_core.studies.images.run import ImageResult
 from views import session
-from views.images import detail, image_html, phrases
+from views.images import detail, image_html, phrases, state
 from views.images import session as image_session
 from views.widgets import downloads, job_panel, layout
 from views.widgets.words import number
 
 #: Images at once, and the side of a thumbnail.
 MOST, _THUMB = 200, 64
-_JOB, _TABLE = "im_audits", "im_audits_table"
+_TABLE = "im_audits_table"
 #: Returns what a result of a model is seen against.
 ContextOf = Callable[[str, ImageResult], detail.ImageContext]
 
@@ -53,9 +53,9 @@ def section(model: str, context_of: ContextOf) -> None:
     ):
         with session.errors_as_messages():
             named = [(_name(file.name), file.getvalue()) for file in files]
-            st.session_state[_JOB] = image_session.submit_audits(named, model)
+            st.session_state[state.key("audits")] = image_session.submit_audits(named, model)
             st.rerun()
-    job = st.session_state.get(_JOB)
+    job = st.session_state[state.key("audits")]
     if job is None:
         st.caption("Each image is searched among all training images, and its LID is estimated.")
         return

@@ -60,7 +60,7 @@ WHOLE = {
     "windows": (1, MOST_WINDOWS),
 }
 #: What a link carries besides model, example and form.
-LINKED = ("tab", "image", "job", "audit", "plane", "other")
+LINKED = ("tab", "image", "job", "audit", "audits", "plane", "other")
 FORM = ("prompt", *WHOLE, "guidance", "scheduler", "negative", "estimators")
 
 
@@ -118,8 +118,9 @@ class ImageSettings:
     """The settings of the images page that a link can carry.
 
     `example` names the precomputed run that is shown while there is no job; `image` is the one
-    in detail, None where the page chooses. `other` is the run that the one shown is compared
-    with: a job, or the name of a finished example.
+    in detail, None where the page chooses. `audit` is the job of one uploaded image, `audits`
+    that of several. `other` is the run that the one shown is compared with: a job, or the name of
+    a finished example.
     """
 
     model: str
@@ -129,6 +130,7 @@ class ImageSettings:
     image: int | None = None
     job: str | None = None
     audit: str | None = None
+    audits: str | None = None
     plane: str | None = None
     other: str | None = None
 
@@ -173,6 +175,7 @@ def parsed(source: Mapping[str, object], base: ImageSettings) -> tuple[ImageSett
         image=whole("image", source.get("image"), (0, 10_000), messages),
         job=job_id("job", source.get("job"), messages),
         audit=job_id("audit", source.get("audit"), messages),
+        audits=job_id("audits", source.get("audits"), messages),
         plane=job_id("plane", source.get("plane"), messages),
         other=job_id("other", source.get("other"), messages),
     ), messages

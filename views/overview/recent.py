@@ -20,6 +20,7 @@ _PAGES: dict[str, tuple[str, dict[str, str], str]] = {
     "manifold": ("manifolds", {}, "job"),
     "images": ("images", {}, "job"),
     "audit": ("images", {"tab": "audit"}, "audit"),
+    "audits": ("images", {"tab": "audit"}, "audits"),
     "mitigation": ("mitigation", {}, "job"),
     "mitigation trial": ("mitigation", {"tab": "words"}, "trial"),
     "tokens": ("mitigation", {"tab": "words"}, "tokens"),
