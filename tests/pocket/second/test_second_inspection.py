@@ -183,7 +183,7 @@ def test_pairs_need_generated_images(tmp_path: Path) -> None:
         write_pairs(inspected(tmp_path), tmp_path / "pairs")
 
 
-def test_half_of_the_pairs_stand_near_the_threshold_and_captions_come_once() -> None:
+def test_pairs_are_drawn_at_random_and_captions_come_once() -> None:
     rng = np.random.default_rng(0)
     similarity = rng.random(3_000)
     images = pd.DataFrame(
@@ -192,16 +192,11 @@ def test_half_of_the_pairs_stand_near_the_threshold_and_captions_come_once() -> 
     table = chosen_pairs(images, 200)
     assert len(table) == 200
     assert table.caption.is_unique
-    assert table.copied.sum() == 100
-    sides = table.groupby("stratum").similarity.agg(["min", "max", "size"])
-    assert set(sides["size"]) == {50}
-    assert sides["max"]["copy-True"] < sides["min"]["copy-False"]
-    assert sides["min"]["other-False"] > sides["max"]["other-True"]
-    assert not table.similarity.is_monotonic_increasing
+    # As many copies as among all images, but for chance.
+    assert abs(table.copied.mean() - images.copied.mean()) < 4 * (0.24 / 200) ** 0.5
     assert chosen_pairs(images, 200).equals(table)
-    # Without copies all pairs are of the other side, all different.
-    rest = chosen_pairs(images[~images.copied], 40)
-    assert (len(rest), rest.copied.sum(), rest.caption.is_unique) == (40, 0, True)
+    assert not chosen_pairs(images, 200, seed=1).equals(table)
+    assert len(chosen_pairs(images.head(40), 200)) == 10
 
 
 def test_the_agreement_counts_both_kinds_of_error() -> None:
