@@ -21,6 +21,7 @@ from mmh_core.store.queues import (
     queue_settings,
     reviewers,
 )
+from mmh_core.store.remarks import regions
 from mmh_core.store.review_records import (
     Judgement,
     QueueRecord,
@@ -35,12 +36,16 @@ from mmh_core.store.verdicts import verdict_rows
 
 @dataclass(frozen=True)
 class ReportItem:
-    """An item with the judgement of each reviewer, and the adjudication where they differ."""
+    """An item with the judgement of each reviewer, and the adjudication where they differ.
+
+    `regions` are the rows of the log that mark one on its images, and are not removed.
+    """
 
     position: int
     item: ReviewItem
     judgements: tuple[tuple[str, Judgement], ...]
     decision: VerdictRow | None = None
+    regions: tuple[VerdictRow, ...] = ()
 
     @property
     def verdict(self) -> ReviewVerdict | None:
@@ -125,10 +130,15 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
     with suppress(MMHError):  # `verify` names the damaged row.
         rows = verdict_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows)}
+    marked = regions(rows)
     return QueueCase(
         get_queue(file, queue),
         tuple(
-            replace(items[position], decision=decisions.get(position))
+            replace(
+                items[position],
+                decision=decisions.get(position),
+                regions=tuple(row for row in marked if row.item == position),
+            )
             for position in sorted(items.keys() - damaged)
         ),
         progress,

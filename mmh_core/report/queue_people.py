@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mmh_core.counting import plural
 from mmh_core.store.queues import QueueProgress
+from mmh_core.store.remarks import regions
 from mmh_core.store.review_records import Identified, VerdictRow
 from mmh_core.store.time_on_items import time_words
 
@@ -23,7 +24,7 @@ def people(
 ) -> list[tuple[str, str, str, str, str, str]]:
     """Return for each person in the log: name, identification, judged, counts, times, seconds.
 
-    Those who adjudicated alone are there too.
+    Those who adjudicated or marked a region alone are there too.
     """
     done = dict(progress)
     names = list(done) + sorted({row.reviewer for row in rows if row.reviewer not in done})
@@ -46,7 +47,9 @@ def identification(rows: Sequence[VerdictRow]) -> str:
 
 def _judged(done: QueueProgress | None, rows: Sequence[VerdictRow]) -> tuple[str, str]:
     decided = sum(row.role == "adjudicator" for row in rows)
+    marked = len(regions(rows))
     also = [f"{plural(decided, 'adjudication')}"] if decided else []
+    also += [f"{plural(marked, 'marked region')}"] if marked else []
     if done is None:
         return "none", ", ".join(also)
     counts = [f"{count:,} {noun}" for noun, count in done.counts.items() if count]

@@ -29,7 +29,8 @@ from mmh_core.report.queue_case import (
 )
 from mmh_core.report.queue_errors import error_sentences
 from mmh_core.report.queue_people import people
-from mmh_core.store.review_records import Judgement, ReviewItem
+from mmh_core.store.remarks import ITEM_IMAGE, region_words
+from mmh_core.store.review_records import Judgement, ReviewItem, VerdictRow
 from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.review.items import KINDS, score_label, score_words
 
@@ -53,7 +54,10 @@ def queue_report(
         (
             item
             for item in case.items
-            if item.verdict != "not memorized" or item.disputed or _suspected(item.item)
+            if item.verdict != "not memorized"
+            or item.disputed
+            or item.regions
+            or _suspected(item.item)
         ),
         key=lambda item: (-REVIEW_ROWS[item.verdict].severity, item.position),
     )
@@ -109,6 +113,9 @@ def _sheet(item: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
         "figures": _figures(item.item),
         "judgements": [_judged(name, judgement) for name, judgement in item.judgements],
         "decision": _decided(item),
+        "regions": [_region(number, row) for number, row in enumerate(item.regions, start=1)],
+        "on_image": _outlines(item, ITEM_IMAGE),
+        "on_nearest": _outlines(item, f"training image {item.item.nearest}"),
         "command": item_command(item.item),
     }
 
@@ -138,11 +145,10 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
 
 
 def _judged(name: str, judgement: Judgement) -> tuple[str, str, str, str, str]:
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(judgement.time))
     return (
         name,
         judgement.verdict or "no verdict",
-        when,
+        _when(judgement),
         judgement.notes,
         "; ".join(judgement.tags),
     )
@@ -155,10 +161,31 @@ def _decided(item: ReportItem) -> str:
     row = item.decision
     if row is None:
         return "Its reviewers differ, and nobody has adjudicated yet: it counts as undecided."
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(row.time))
     judged = any(name == row.reviewer for name, _ in item.judgements)
     own = " (who had judged the item too)" if judged else ""
-    return f"Adjudicated by {row.reviewer}{own}, {when}: {row.after}. Reason: {row.notes}"
+    return f"Adjudicated by {row.reviewer}{own}, {_when(row)}: {row.after}. Reason: {row.notes}"
+
+
+def _region(number: int, row: VerdictRow) -> tuple[int, str, str, str, str]:
+    """Return number, reviewer, time, place and text of a marked region."""
+    return number, row.reviewer, _when(row), region_words(row.image, row.region), row.notes
+
+
+def _outlines(item: ReportItem, image: str) -> list[tuple[int, str]]:
+    """Return number and place, as CSS, of the regions on an image; a seed may follow its name."""
+    outlines = []
+    for number, row in enumerate(item.regions, start=1):
+        if row.image.split(",")[0] == image:
+            left, top, right, bottom = (100 * side for side in row.region)
+            place = f"left:{left:.2f}%;top:{top:.2f}%;"
+            outlines.append(
+                (number, f"{place}width:{right - left:.2f}%;height:{bottom - top:.2f}%")
+            )
+    return outlines
+
+
+def _when(row: VerdictRow | Judgement) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(row.time))
 
 
 def _charts(case: QueueCase) -> list[str]:

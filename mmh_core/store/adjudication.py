@@ -60,8 +60,10 @@ def _disagreement(item: int, rows: list[VerdictRow]) -> Disagreement | None:
     verdicts: dict[str, ReviewVerdict] = {}
     decision = None
     for row in rows:
-        if row.role:
+        if row.role == "adjudicator":
             decision = row
+        elif row.role:
+            continue
         elif row.after is None or row.after == "skip":
             verdicts.pop(row.reviewer, None)
         else:

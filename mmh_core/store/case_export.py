@@ -23,6 +23,7 @@ from mmh_core.store.queues import get_queue
 from mmh_core.store.review_records import (
     LATER_ITEM_FIELDS,
     LATER_ROW_FIELDS,
+    REMARKS,
     RUN_NAME,
     ReviewItem,
     VerdictRow,
@@ -32,8 +33,9 @@ from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import verdict_rows
 
-#: 2 keeps the number and the joint digest of the items; 1 is still read.
-CASE_FORMAT = "mmh-case-2"
+#: 2 keeps the number and the joint digest of the items, 3 has marks and comments; 1 is still read.
+CASE_FORMAT = "mmh-case-3"
+_WITHOUT_REMARKS = "mmh-case-2"
 _CHUNK = 2**20
 
 
@@ -64,7 +66,10 @@ def export_case(file: SqliteFile, queue: str, runs: Path, path: Path) -> CaseExp
     rows = verdict_rows(file, queue)[: record.rows]
     with replacing(path) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         written = _Entries(archive)
-        written.add("case.json", [_line({"format": CASE_FORMAT, "queue": asdict(record)})])
+        # Older versions can read a case that has nothing which they do not know.
+        later = any(row.role in REMARKS for row in rows)
+        form = CASE_FORMAT if later else _WITHOUT_REMARKS
+        written.add("case.json", [_line({"format": form, "queue": asdict(record)})])
         written.add("items.jsonl", _item_lines(file, queue, record.items))
         written.add("verdicts.jsonl", (_line(row_tree(row)) for row in rows))
         missing = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.adjudication import disagreements_of
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import queue_number, reviewers
+from mmh_core.store.remarks import region_words, regions
 from mmh_core.store.review_records import ItemView, Judgement, ReviewItem, VerdictRow
 from mmh_core.store.review_schema import JUDGEMENT_COLUMNS, judgement_from
 from mmh_core.store.sqlite_file import SqliteFile
@@ -38,6 +39,7 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
     with suppress(MMHError):  # A damaged row takes nothing else with it; `verify` names it.
         rows_of_log = verdict_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows_of_log)}
+    marked = regions(rows_of_log)
     last = {
         (row.item, row.reviewer): row
         for row in rows_of_log
@@ -54,6 +56,7 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
             ).items()
         }
         | (_decision_columns(decisions.get(view.position)) if decisions else {})
+        | (_region_column(view.position, marked) if marked else {})
         for view in _views(file, queue)
     ]
     return pd.DataFrame(rows)
@@ -127,6 +130,16 @@ def _decision_columns(row: VerdictRow | None) -> dict[str, object]:
         "adjudicator": "" if row is None else row.reviewer,
         "reason of the adjudication": "" if row is None else row.notes,
     }
+
+
+def _region_column(position: int, marked: Sequence[VerdictRow]) -> dict[str, object]:
+    """Return the regions that are marked on the images of an item, in one cell."""
+    texts = [
+        ": ".join(filter(None, (row.reviewer, region_words(row.image, row.region), row.notes)))
+        for row in marked
+        if row.item == position
+    ]
+    return {"marked regions": "; ".join(texts)}
 
 
 def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[str, object]:

@@ -15,6 +15,7 @@ from mmh_core.store.review_records import (
     MAX_TEXT,
     MAX_THUMBNAIL,
     MAX_TIME,
+    REMARKS,
     RUN_NAME,
     QueueRecord,
     ReviewItem,
@@ -138,12 +139,41 @@ def checked_row(row: VerdictRow) -> VerdictRow:
     _check_count(row.number, row.item, row.undoes, row.items)
     if not 0 <= row.seconds <= MAX_TIME:
         raise ValueError(f"{row.seconds:g} is no time on an item")
-    if row.role and (row.action != "verdict" or row.after in (None, "skip")):
+    if row.role == "adjudicator" and (row.action != "verdict" or row.after in (None, "skip")):
         raise ValueError("an adjudication gives no verdict")
+    _check_remark(row)
     for digest in (row.item_sha256, row.previous, row.sha256, row.items_sha256 or row.sha256):
         if not _DIGEST.fullmatch(digest):
             raise ValueError("a digest of a row is none")
     return row
+
+
+def checked_region(region: Iterable[float]) -> tuple[float, ...]:
+    """Return left, top, right and bottom as kept, in shares of an image; ValueError if outside."""
+    # Negative zero has another digest than zero.
+    kept = tuple(round(float(side), 4) + 0.0 for side in region)
+    if len(kept) == 4:
+        left, top, right, bottom = kept
+        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+            return kept
+    raise ValueError(f"{quoted(kept, 80)} is no region of an image")
+
+
+def _check_remark(row: VerdictRow) -> None:
+    """Refuse what a mark or a comment, or another row in their place, would not hold."""
+    is_mark = row.role == "mark"
+    _same(row.image, "name of the image", MAX_NAME, empty=not is_mark)
+    if row.region and checked_region(row.region) != row.region:
+        raise ValueError("a marked region would be kept in another way")
+    if not is_mark and (row.image or row.region):
+        raise ValueError("a row that is no mark has an image or a region")
+    if is_mark and bool(row.region) == bool(row.undoes):
+        raise ValueError("a mark has no region, or removes one and has one too")
+    if row.role in REMARKS and (
+        (row.action, row.before, row.after, row.tags) != ("notes", None, None, ())
+        or not (row.notes or is_mark)
+    ):
+        raise ValueError("a mark or a comment holds a judgement, or a comment no text")
 
 
 def _same(text: str, name: str, most: int, *, empty: bool = False) -> None:

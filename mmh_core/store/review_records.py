@@ -14,8 +14,10 @@ REVIEW_VERDICTS: tuple[ReviewVerdict, ...] = get_args(ReviewVerdict)
 Action = Literal["verdict", "notes", "undo"]
 #: How the program knew who judged: "" in rows of older versions, and of other programs.
 Identified = Literal["", "signed in", "typed name"]
-#: "adjudicator" for a verdict on the item itself, where those of its reviewers differ.
-Role = Literal["", "adjudicator"]
+#: "adjudicator" for a verdict on the item itself, where those of its reviewers differ; "mark" and
+#: "comment" for notes on the item itself, which are nobody's own.
+Role = Literal["", "adjudicator", "mark", "comment"]
+REMARKS: tuple[Role, ...] = ("mark", "comment")
 
 MAX_TEXT = 10_000  # characters of a prompt or of notes
 MAX_NAME = 200  # characters of a name or a tag
@@ -24,7 +26,7 @@ MAX_THUMBNAIL = 2**17  # bytes
 MAX_TIME = 253_402_300_799.0
 #: Fields that items and rows of older versions lack, and that are written where they are filled.
 LATER_ITEM_FIELDS = ("run_sha256", "more")
-LATER_ROW_FIELDS = ("identified", "seconds", "role")
+LATER_ROW_FIELDS = ("identified", "seconds", "role", "image", "region")
 #: What a file of a run may be called: no path, nothing hidden.
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -142,6 +144,10 @@ class VerdictRow:
     `identified` says how the program knew the reviewer, `seconds` how long the item was on the
     screen before the verdict (0: not measured). A row of an "adjudicator" is a verdict on the
     item itself; it changes nobody's judgement, and `before` is that of the adjudication before.
+
+    Nor do the notes of a "mark", a region of an `image` of the item, and of a "comment" to the
+    other reviewers; they have no verdict before and after. `region` is left, top, right and bottom
+    in shares of width and height; a mark without one removes that of the row `undoes`.
     """
 
     number: int
@@ -164,6 +170,8 @@ class VerdictRow:
     identified: Identified = ""
     seconds: float = 0.0
     role: Role = ""
+    image: str = ""
+    region: tuple[float, ...] = ()
 
     def computed_sha256(self) -> str:
         """Return the digest that the row must have."""

@@ -23,7 +23,7 @@ from mmh_core.store.review_records import (
 )
 from mmh_core.store.sqlite_file import SqliteFile
 
-_VERSION = 4
+_VERSION = 5
 # Images apart from the items, so that a search reads only what it compares.
 _SCHEMA = """
 CREATE TABLE queues (
@@ -88,6 +88,8 @@ CREATE TABLE verdicts (
     identified TEXT NOT NULL DEFAULT '',
     seconds REAL NOT NULL DEFAULT 0,
     role TEXT NOT NULL DEFAULT '',
+    image TEXT NOT NULL DEFAULT '',
+    region TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (queue, number),
     FOREIGN KEY (queue, item) REFERENCES items
 ) WITHOUT ROWID;
@@ -123,6 +125,10 @@ ALTER TABLE verdicts ADD COLUMN identified TEXT NOT NULL DEFAULT '';
 ALTER TABLE verdicts ADD COLUMN seconds REAL NOT NULL DEFAULT 0;
 ALTER TABLE verdicts ADD COLUMN role TEXT NOT NULL DEFAULT '';
 """
+_TO_5 = """
+ALTER TABLE verdicts ADD COLUMN image TEXT NOT NULL DEFAULT '';
+ALTER TABLE verdicts ADD COLUMN region TEXT NOT NULL DEFAULT '[]';
+"""
 
 ITEM_COLUMNS = (
     *("prompt", "seeds", "model", "model_sha256", "score", "lid", "lid_percentile"),
@@ -134,7 +140,7 @@ FIGURES = ("score", "lid", "lid_percentile", "similarity")
 VERDICT_COLUMNS = (
     *("number", "item", "action", "before", "after", "notes", "tags", "undoes", "reviewer"),
     *("time", "item_sha256", "model_sha256", "code_version", "previous", "sha256"),
-    *("items", "items_sha256", "identified", "seconds", "role"),
+    *("items", "items_sha256", "identified", "seconds", "role", "image", "region"),
 )
 JUDGEMENT_COLUMNS = ("verdict", "notes", "tags", "revision", "time")
 #: Columns of a queue, with the number of its items.
@@ -169,9 +175,8 @@ def examined_queues(path: Path, *, writable: bool | None = None) -> Iterator[Sql
 
 def _named(path: Path) -> SqliteFile:
     schema = f"{_SCHEMA}{VERDICTS_REMAIN}"
-    return SqliteFile(
-        path.absolute(), "file of review queues", _VERSION, schema, (_to_2, _to_3, _to_4)
-    )
+    steps = (_to_2, _to_3, _to_4, _to_5)
+    return SqliteFile(path.absolute(), "file of review queues", _VERSION, schema, steps)
 
 
 def _to_2(connection: sqlite3.Connection) -> None:
@@ -190,6 +195,12 @@ def _to_3(connection: sqlite3.Connection) -> None:
 def _to_4(connection: sqlite3.Connection) -> None:
     """Add further columns of tables, and to the log who was how identified, time and role."""
     for statement in _TO_4.strip().split(";\n"):
+        connection.execute(statement)
+
+
+def _to_5(connection: sqlite3.Connection) -> None:
+    """Add marked regions of images to the log."""
+    for statement in _TO_5.strip().split(";\n"):
         connection.execute(statement)
 
 
@@ -242,6 +253,7 @@ def verdict_values(row: VerdictRow) -> tuple[Any, ...]:
 def verdict_from(values: tuple[Any, ...]) -> VerdictRow:
     """Return the row with these values of VERDICT_COLUMNS; ValueError for what no row holds."""
     columns = dict(zip(VERDICT_COLUMNS, values, strict=True))
+    columns["region"] = parse_json(typed_value(columns["region"], str))
     row = json_record(VerdictRow, {**columns, "tags": _tags(columns["tags"])})
     _check_time(row.time)
     if not 0 <= row.seconds <= MAX_TIME:

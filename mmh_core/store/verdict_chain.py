@@ -130,9 +130,9 @@ class ChainCheck:
         for count, row in enumerate(rows, start=1):
             if wrong := self._wrong(row, count):
                 return self.bad(count, f"Row {count} is not as it was: {wrong}.")
-            if row.role:
+            if row.role == "adjudicator":
                 self.adjudicated[row.item] = row.after
-            else:
+            elif not row.role:
                 self.judgements[row.item, row.reviewer] = Judgement(
                     row.after, row.notes, row.tags, row.number, row.time
                 )
@@ -200,8 +200,8 @@ class ChainCheck:
         """Return what is wrong with a row, None where nothing is."""
         _, previous, items = self.marks[-1]
         now = self.judgements.get((row.item, row.reviewer), Judgement()).verdict
-        if row.role:
-            now = self.adjudicated.get(row.item)
+        if row.role:  # Marks and comments have no verdict before them.
+            now = self.adjudicated.get(row.item) if row.role == "adjudicator" else None
         if row.number != number:
             return f"a row was taken out, the next one has number {row.number}"
         if row.previous != previous:
@@ -309,7 +309,7 @@ def _row(values: tuple[Any, ...]) -> VerdictRow:
     except (ValueError, TypeError):
         kept = dict(zip(VERDICT_COLUMNS, values, strict=True))
         kept["number"] = kept["number"] if isinstance(kept["number"], int) else 0
-        return VerdictRow(**{**kept, "tags": (), "sha256": "", "items": 0})
+        return VerdictRow(**{**kept, "tags": (), "region": (), "sha256": "", "items": 0})
 
 
 def _judgement(values: tuple[Any, ...]) -> Judgement | None:

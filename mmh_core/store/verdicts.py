@@ -203,7 +203,7 @@ def append_row(
 
 
 def insert_verdict(connection: sqlite3.Connection, number: int, row: VerdictRow) -> None:
-    """Insert a row as it is, and what it says of the item now; an adjudication changes nothing."""
+    """Insert a row as it is, and what it says of the item now; one with a role changes nothing."""
     marks = ", ".join("?" * (1 + len(VERDICT_COLUMNS)))
     connection.execute(
         f"INSERT INTO verdicts (queue, {', '.join(VERDICT_COLUMNS)}) VALUES ({marks})",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+
+from PIL import Image
 
 from mmh_core.report import queue_report, read_case
 from mmh_core.report.queue_case import conflicts, summary_words
@@ -10,7 +13,8 @@ from mmh_core.report.queue_errors import error_sentences
 from mmh_core.report.queue_people import identification, people
 from mmh_core.store.adjudication import adjudicate, disagreements
 from mmh_core.store.case_tables import queue_frame
-from mmh_core.store.queues import create_queue
+from mmh_core.store.queues import add_items, create_queue
+from mmh_core.store.remarks import mark_region
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
@@ -121,6 +125,35 @@ def test_the_report_says_who_judged_how_they_were_known_and_for_how_long(tmp_pat
     )
     page = queue_report(read_case(file, queue), lambda item: None)
     assert "Identified by" in page and "8 s (4 to 30 s" not in page and "6 s (4 to 30 s" in page
+
+
+def test_marked_regions_are_on_their_image_in_the_report_and_in_the_table(tmp_path: Path) -> None:
+    file, queue = judged(tmp_path, {"ann": {2: "not memorized", 4: "not memorized"}})
+    image = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(image, "PNG")
+    item = ReviewItem("shown", (3,), "m", "", thumbnail=image.getvalue(), nearest=7)
+    add_items(file, queue, [item])
+    place = ReviewTarget(queue, 7, "bob", 0)
+    mark_region(file, place, "generated image of the item, seed 3", (0.25, 0, 1, 0.5), "<i>logo")
+    mark_region(file, place, "training image 7", (0, 0.1, 0.2, 0.4))
+    # An item that everybody clears has a sheet all the same, where something is marked.
+    mark_region(file, ReviewTarget(queue, 2, "ann", 0), "generated image, seed 5", (0, 0, 1, 1))
+    case = read_case(file, queue)
+    page = queue_report(
+        case, lambda item: ("near", image.getvalue()) if item.nearest > 0 else None
+    )
+    first = 'style="left:25.00%;top:0.00%;width:75.00%;height:50.00%"><b>1</b>'
+    second = 'style="left:0.00%;top:10.00%;width:20.00%;height:30.00%"><b>2</b>'
+    generated, nearest = page.index('alt="Image generated'), page.index('alt="Nearest training')
+    assert generated < page.index(first) < nearest < page.index(second)
+    assert page.count("<h3>Marked regions</h3>") == 2 and "&lt;i&gt;logo" in page
+    assert "seed 5, from 0% to 100% of its width" in page and "item 2</span>" in page
+    assert ("bob", "none", "2 marked regions") in [
+        (name, done, counts) for name, _, done, counts, *_ in people(case.progress, case.rows)
+    ]
+    cells = queue_frame(file, queue)["marked regions"]
+    assert cells[6].startswith("bob: generated image of the item, seed 3, from 25% to 100%")
+    assert cells[6].count(";") == 1 and "height: <i>logo" in cells[6] and cells[0] == ""
 
 
 def test_error_rates_are_those_of_the_threshold_and_of_decided_items(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mmh_core.store.case_export import export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, queue_progress, reviewers
+from mmh_core.store.remarks import mark_region
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
@@ -93,3 +94,13 @@ def test_time_and_identification_are_in_the_log_and_travel(
     assert get_item(there, queue, 2, "").item.more == (("row", "2"),)
     assert disagreements(there, queue) == disagreements(file, queue)
     assert queue_progress(there, queue, "cy").judged == 0
+
+
+def test_a_mark_of_a_reviewer_takes_no_judgement_back(store: tuple[SqliteFile, str]) -> None:
+    file, queue = store
+    [before] = disagreements(file, queue)
+    row = mark_region(file, ReviewTarget(queue, 1, "ann", 0), "training image 1", (0, 0, 1, 1))
+    [after] = disagreements(file, queue)
+    assert after.verdicts == before.verdicts and after.decision is None
+    # Whoever adjudicates has to have seen it.
+    assert (before.revision, after.revision) == (4, row.number)

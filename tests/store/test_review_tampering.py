@@ -264,6 +264,7 @@ def test_a_time_that_runs_backwards_is_a_warning(
 SINCE_VERSION_3 = (
     *(("items", "more"), ("verdicts", "identified"), ("verdicts", "seconds")),
     ("verdicts", "role"),
+    *(("verdicts", "image"), ("verdicts", "region")),
 )
 
 

@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
+from mmh_core.plots.marked_images import ImagePanel
 from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import ItemFilter, get_item, items_page
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.queues import add_items, create_queue
+from mmh_core.store.remarks import regions
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import ReviewTarget, judge, verdict_rows
@@ -31,6 +34,7 @@ from views.images import session as image_session
 from views.review import session as review_session
 from views.review import state
 from views.review.reviewer import digest
+from views.review.zoom import drawn_region
 
 PAGE = Path(__file__).parents[2] / "pages" / "review.py"
 FIRST = "Reviewer 1"
@@ -499,6 +503,59 @@ def test_a_queue_has_labels_of_its_own_and_items_are_shared_out(queue: QueueReco
     other = opened("cy", mine="1")
     assert other.checkbox(key="rv_mine").disabled and other.query_params["item"] == "1"
     assert "No items are assigned to cy: all are shown." in captions(other)
+
+
+def test_a_box_is_taken_from_the_image_that_it_was_drawn_on() -> None:
+    panels = [
+        ImagePanel("generated image, seed 1", "", 2, 2),
+        ImagePanel("training image 4", "", 2, 2),
+    ]
+
+    def taken(**box: object) -> object:
+        return drawn_region({"selection": {"box": [{"xref": "x", "x": [0, 0]}, box]}}, panels)
+
+    # Upward and to the left, past the edge: clipped, and from the top left again.
+    box = {"x": [0.5, -0.2], "y": [0.75, 0.25], "yref": "y2"}
+    assert taken(xref="x2", **box) == ("training image 4", (0.0, 0.25, 0.5, 0.75))
+    assert taken(xref="x", **box) == ("generated image, seed 1", (0.0, 0.25, 0.5, 0.75))
+    assert taken(xref="x3", **box) is None
+    assert taken(xref="x", x=[0.5, 0.501], y=[0, 1]) is None
+    assert drawn_region({}, panels) is None
+
+
+def zoomed(app: AppTest) -> list[Any]:
+    return [c for c in app.get("plotly_chart") if str(c.key).startswith("rv_zoom_")]
+
+
+def test_a_region_is_marked_and_later_reviewers_see_it(queue: QueueRecord) -> None:
+    app = opened()
+    assert not zoomed(app)
+    sound(app.toggle(key="rv_zoom").set_value(True).run())
+    [figure] = zoomed(app)
+    item = get_item(review_session.queues(), queue.id, 1, FIRST).item
+    assert f"generated image of the item, seed {item.seeds[0]}" in figure.proto.spec
+    app.session_state["rv_region"] = (
+        (queue.id, 1, FIRST),
+        "training image 4",
+        (0.1, 0.2, 0.3, 0.5),
+    )
+    sound(app.run())
+    assert "Drawn on the training image 4, from 10% to 30% of its width" in captions(app)
+    next(f for f in app.text_input if f.label == "Text of the region").set_value("watermark")
+    sound(app.button(key="rv_record_region").click().run())
+    [row] = verdict_rows(review_session.queues(), queue.id)
+    assert (row.role, row.region, row.notes) == ("mark", (0.1, 0.2, 0.3, 0.5), "watermark")
+    assert row.reviewer == FIRST and row.identified == "typed name"
+    assert "Drawn on" not in captions(app) and app.button(key="rv_remove_region_1")
+    # Another reviewer sees it without asking, but not before their judgement in blind review.
+    other = opened("bob")
+    assert zoomed(other) and any(f"1 · {FIRST}, " in t.value for t in other.text)
+    assert not [b for b in other.button if str(b.key).startswith("rv_remove_region")]
+    blind = opened("bob", blind="1")
+    assert not zoomed(blind) and not any("watermark" in t.value for t in blind.text)
+    sound(app.button(key="rv_remove_region_1").click().run())
+    assert regions(verdict_rows(review_session.queues(), queue.id)) == []
+    assert not zoomed(opened("bob"))
 
 
 def test_an_item_without_images_has_the_same_layout_and_generates_in_place(

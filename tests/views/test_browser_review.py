@@ -275,6 +275,34 @@ WATCH = """() => {
 }"""
 
 
+def test_a_box_drawn_over_an_image_becomes_a_region_of_the_log(
+    case: tuple[AppServer, QueueRecord], browser_page: Page
+) -> None:
+    server, queue = case
+    page = browser_page
+    page.goto(f"{server.url}/review?queue={queue.id}")
+    named(page, "Marker")
+    page.get_by_text("Zoom and mark regions").click()
+    chart = page.locator(".st-key-rv_zoom_figure .js-plotly-plot")
+    expect(chart).to_be_visible(timeout=PATIENCE)
+    wait_for_app(page)
+    chart.scroll_into_view_if_needed()
+    box = chart.locator(".draglayer .x2y2 .nsewdrag").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.75, steps=5)
+    page.mouse.up()
+    sees(page, re.compile("Drawn on the training image"))
+    page.get_by_role("textbox", name="Text of the region").fill("a logo")
+    page.get_by_role("button", name="Record the region").click()
+    sees(page, re.compile("1 · Marker, .*training image.*: a logo"))
+    file = open_queues(server.data / "review.sqlite")
+    [row] = [row for row in verdict_rows(file, queue.id) if row.role == "mark"]
+    assert row.region == pytest.approx((0.25, 0.5, 0.5, 0.75), abs=0.03)
+    assert row.image.startswith("training image ") and verify(file, queue.id).whole
+
+
 @pytest.mark.parametrize("delay", [5, 40, 120])
 def test_fast_keys_judge_only_what_was_on_the_screen(
     case: tuple[AppServer, QueueRecord], browser_page: Page, delay: int

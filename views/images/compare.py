@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -103,8 +103,15 @@ def neighbor(near: TrainingNeighbor, threshold: float = math.nan) -> str:
 
 
 @st.fragment
-def section(image: ImageResult, name: str) -> None:
-    """Show the image beside, in turn with, or minus one of its neighbors."""
+def section(
+    image: ImageResult,
+    name: str,
+    below: Callable[[TrainingNeighbor | None], None] | None = None,
+) -> None:
+    """Show the image beside, in turn with, or minus one of its neighbors.
+
+    `below` shows what belongs under them, given the neighbor that was chosen.
+    """
     layout.heading(
         "Comparison with a training image",
         "Is it the same image? The same layout alone is a template copy, the same object alone "
@@ -114,6 +121,8 @@ def section(image: ImageResult, name: str) -> None:
         large = image_html.img(image.image, "Generated image", most=_LARGE)
         image_html.show(f'<div class="im-stack">{large}</div>')
         st.caption("There are no training images of this model to compare with.")
+        if below is not None:
+            below(None)
         return
     ranks = list(range(len(image.neighbors)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -137,6 +146,8 @@ def section(image: ImageResult, name: str) -> None:
     )
     image_html.show(compared(*pair, way))
     st.caption(sentence(way, "This image at left, the training image at right."))
+    if below is not None:
+        below(near)
 
 
 def rank_of(image: ImageResult) -> int:

@@ -10,14 +10,17 @@ import streamlit as st
 
 from mmh_core.memorization.cause import cause_words
 from mmh_core.memorization.verdict import verdict_words
+from mmh_core.plots.marked_images import ImagePanel
 from mmh_core.records import MMHError
+from mmh_core.store.remarks import ITEM_IMAGE
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.studies.review.items import IMAGE_SCORES, score_label, score_words
+from mmh_core.subject.copies import TrainingNeighbor
 from views import models as model_session
 from views.images import compare, detail, image_html, phrases
-from views.review import generate, state
+from views.review import generate, state, zoom
 from views.review import session as review_session
 from views.review.state import key
 from views.widgets import layout, words
@@ -49,9 +52,9 @@ def section(view: ItemView, *, hidden: bool) -> bool:
         if chosen is None:
             if not images:
                 generate.progress(view.position)
-            _pair(item, images)
+            zoom.section(view.position, _pair(item, images), hidden=hidden)
         else:
-            compare.section(chosen, f"rv_{view.position}_{chosen.seed}")
+            _compared(chosen, view, is_kept=chosen is most_severe_image(images))
     with right:
         if hidden:
             layout.heading(
@@ -93,6 +96,17 @@ def _one_of(
     return seeds.get(chosen, images[0]) if chosen is not None else most_severe_image(images)
 
 
+def _compared(chosen: ImageResult, view: ItemView, *, is_kept: bool) -> None:
+    """Show an image beside a training image, both also from near by."""
+
+    def below(near: TrainingNeighbor | None) -> None:
+        panels = [zoom.generated_panel(chosen, view.item, is_kept=is_kept)]
+        panels += [] if near is None else [zoom.training_panel(near)]
+        zoom.section(view.position, panels, hidden=False)
+
+    compare.section(chosen, f"rv_{view.position}_{chosen.seed}", below)
+
+
 def in_short(item: ReviewItem) -> str:
     """Return the numbers of an item in one line."""
     figures = []
@@ -123,8 +137,8 @@ def _images(run: ImageRun, item: ReviewItem) -> tuple[ImageResult, ...]:
     )
 
 
-def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
-    """Show the image beside the nearest training image, without any figure."""
+def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> list[ImagePanel]:
+    """Show the image beside the nearest training image, without any figure, and return both."""
     layout.heading(
         "Generated image and nearest training image",
         "Is it the same image? The same layout alone is a template copy, the same object alone "
@@ -133,6 +147,7 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
     near = review_session.nearest_image(item)
     kept = shown_thumbnail(item)
     generated = _png(kept, "Generated image", "generated") if kept else ""
+    panels = [zoom.file_panel(ITEM_IMAGE, kept)] if kept else []
     if item.thumbnail and not kept and not images:
         st.warning(
             "The stored image of this item is damaged: generate it again by Generate now, before "
@@ -141,26 +156,28 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
         )
     other = ""
     if images and images[0].neighbors:
-        neighbor = most_severe_image(images).neighbors[0]
-        generated = image_html.figure(
-            most_severe_image(images).image, "Generated image", "generated"
-        )
+        worst = most_severe_image(images)
+        neighbor = worst.neighbors[0]
+        generated = image_html.figure(worst.image, "Generated image", "generated")
+        panels = [zoom.generated_panel(worst, item, is_kept=True), zoom.training_panel(neighbor)]
         other = image_html.figure(
             neighbor.image, f"Training image {neighbor.id}", f"training image {neighbor.id:,}"
         )
     elif near is not None:
         caption = f"training image {near.id:,}: {near.caption}"
         other = _png(near.png, f"Training image {near.id}", caption)
+        panels.append(zoom.file_panel(f"training image {near.id}", near.png))
     if not generated and not other:
         if item.thumbnail:
-            return
+            return []
         st.info(
             "No image was generated for this prompt: it has been scored by the early scan only. "
             "Generate now makes its images, which then appear here.",
             icon=":material/image_not_supported:",
         )
-        return
+        return []
     image_html.show(f'<div class="im-pair">{generated}{other}</div>')
+    return panels
 
 
 def _png(data: bytes, alt: str, caption: str) -> str:

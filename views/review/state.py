@@ -28,6 +28,7 @@ _LINKED = ("queue", "item", "tab", "job")
 _WIDGETS = {
     "blind": False,
     "all": False,
+    "zoom": False,
     **links.DEFAULTS,
 }
 _KEPT = PREFIX + "kept"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _CHARTS = ("pandas", "plotly.graph_objects")
 #: The bar above a chart to select in.
 SELECT_TOOLS = [["select2d", "lasso2d", "pan2d", "zoom2d", "resetScale2d", "toImage"]]
+BOX_TOOLS = [["select2d", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]
 
 #: Mid-greys that stand out from a light and from a dark page.
 _BAR = {
@@ -137,10 +138,12 @@ def chart(
     key: str,
     *,
     on_select: Callable[[], None] | None = None,
+    boxes: bool = False,
 ) -> None:
     """Show a figure of mmh_core.plots, with its sentence for screen readers.
 
-    With `on_select` points can be selected, and the bar with the tools for it is there.
+    With `on_select` points can be selected, and the bar with the tools for it is there; with
+    `boxes` only boxes can be drawn, as on an image, and the bar zooms in and out.
     """
     load(*_CHARTS)
     from mmh_core.plots.theme import alt_text
@@ -154,8 +157,9 @@ def chart(
         figure,
         key=key,
         on_select=on_select,
-        selection_mode=("points", "box", "lasso"),
-        config=config | {"displayModeBar": True, "modeBarButtons": SELECT_TOOLS},
+        selection_mode="box" if boxes else ("points", "box", "lasso"),
+        config=config
+        | {"displayModeBar": True, "modeBarButtons": BOX_TOOLS if boxes else SELECT_TOOLS},
         alt=alt_text(figure),
     )
 

@@ -1,0 +1,69 @@
+"""Marks on the images of an item: rows of the log that change nobody's judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from mmh_core.records import MMHError
+from mmh_core.store.queues import queue_number
+from mmh_core.store.review_checks import checked_region, checked_text
+from mmh_core.store.review_records import MAX_NAME, MAX_TEXT, Role, VerdictRow
+from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.store.verdicts import ReviewTarget, append_row, item_rows, next_row
+
+#: What a mark calls the generated image that the item itself keeps.
+ITEM_IMAGE = "generated image of the item"
+
+
+def mark_region(
+    file: SqliteFile, target: ReviewTarget, image: str, region: Iterable[float], text: str = ""
+) -> VerdictRow:
+    """Record a region of an image, with a text or without, and return the row.
+
+    `region` is left, top, right and bottom in shares of width and height; `target.revision` is not
+    looked at, since nothing is overwritten. Errors: ValueError for what is no region; MMHError
+    as in `judge`.
+    """
+    with file.transaction() as connection:
+        row = replace(
+            next_row(connection, target, check=False),
+            image=checked_text(image, "name of the image", MAX_NAME),
+            region=checked_region(region),
+        )
+        return append_row(connection, target, _remark(row, "mark", text))
+
+
+def remove_region(file: SqliteFile, target: ReviewTarget, number: int) -> VerdictRow:
+    """Take a region back that the same reviewer marked, by a new row, and return that.
+
+    Errors: MMHError where row `number` is no region of theirs that is still marked.
+    """
+    with file.transaction() as connection:
+        rows = item_rows(connection, queue_number(connection, target.queue), target.item)
+        own = [row for row in regions(rows) if row.reviewer == target.reviewer]
+        marked = next((row for row in own if row.number == number), None)
+        if marked is None:
+            raise MMHError(f"Row {number} marks no region of yours: look at the item again.")
+        row = replace(next_row(connection, target, check=False), image=marked.image, undoes=number)
+        return append_row(connection, target, _remark(row, "mark", ""))
+
+
+def regions(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    """Return the rows whose regions are still marked, oldest first."""
+    removed = {(row.undoes, row.reviewer) for row in rows if row.role == "mark"}
+    return [row for row in rows if row.region and (row.number, row.reviewer) not in removed]
+
+
+def region_words(image: str, region: Sequence[float]) -> str:
+    """Return where a region lies on which image."""
+    left, top, right, bottom = region
+    return (
+        f"{image}, from {left:.0%} to {right:.0%} of its width and {top:.0%} to {bottom:.0%} of "
+        "its height"
+    )
+
+
+def _remark(row: VerdictRow, role: Role, text: str) -> VerdictRow:
+    notes = checked_text(text, "text", MAX_TEXT, empty=role == "mark")
+    return replace(row, action="notes", role=role, before=None, after=None, notes=notes, tags=())

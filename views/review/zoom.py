@@ -1,0 +1,220 @@
+"""The images of an item from near by, with the regions that reviewers mark on them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from mmh_core.plots.image_grid import reduced
+from mmh_core.plots.marked_images import ImagePanel, marked_images
+from mmh_core.records import MMHError
+from mmh_core.store.remarks import (
+    ITEM_IMAGE,
+    mark_region,
+    region_words,
+    regions,
+    remove_region,
+)
+from mmh_core.store.review_records import ReviewItem, VerdictRow
+from mmh_core.store.verdicts import ReviewTarget, verdict_rows
+from mmh_core.studies.images.run import ImageResult
+from mmh_core.subject.copies import TrainingNeighbor
+from views.images import image_html
+from views.review import reviewer, state
+from views.review import session as review_session
+from views.review.state import key
+from views.widgets import layout
+
+#: The longest side of an image in the figure, in pixels of its own.
+_LARGE = 1024
+#: A box that is smaller, in shares of a side, was a click.
+_LEAST = 0.005
+#: Where, on which image and which region was drawn and is not recorded yet.
+_DRAWN, _COUNT, _REFUSED = key("region"), key("regions_drawn"), key("refused_region")
+
+
+def generated_panel(image: ImageResult, item: ReviewItem, *, is_kept: bool) -> ImagePanel:
+    """Return a generated image; `is_kept` says that it is the one that the item keeps."""
+    name = ITEM_IMAGE if is_kept and item.run else "generated image"
+    return _panel(f"{name}, seed {image.seed}", image)
+
+
+def training_panel(near: TrainingNeighbor) -> ImagePanel:
+    """Return a training image."""
+    return _panel(f"training image {near.id}", near)
+
+
+def _panel(name: str, holder: ImageResult | TrainingNeighbor) -> ImagePanel:
+    small = reduced(holder.image, _LARGE)
+    return ImagePanel(name, image_html.data_uri(small), int(small.shape[2]), int(small.shape[1]))
+
+
+def file_panel(name: str, data: bytes) -> ImagePanel:
+    """Return an image of the bytes of a file."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        size, kind = image.size, str(image.format).lower()
+    return ImagePanel(name, f"data:image/{kind};base64,{base64.b64encode(data).decode()}", *size)
+
+
+def section(position: int, panels: Sequence[ImagePanel], *, hidden: bool) -> None:
+    """Show the images with their regions where that is wanted, or where any is marked.
+
+    `hidden` keeps the regions of others back.
+    """
+    refused = st.session_state.pop(_REFUSED, None)
+    if refused is not None:
+        st.warning(layout.plain(refused), icon=":material/sync_problem:")
+    rows = regions(verdict_rows(review_session.queues(), state.queue(), position))
+    marked = [row for row in rows if not hidden or row.reviewer == state.reviewer()]
+    is_open = st.toggle(
+        "Zoom and mark regions",
+        key=key("zoom"),
+        disabled=not panels,
+        help="Shows the images from near by. A region that is marked on one is recorded in the "
+        "log, and shown to other reviewers and in the report.",
+    )
+    if not panels or not (is_open or marked):
+        return
+    shown = [
+        replace(panel, regions=_on(panel, list(enumerate(marked, start=1)))) for panel in panels
+    ]
+    # By the names of the images, so that a box goes with the images that it was drawn on.
+    name = f"rv_zoom_{position}_{'_'.join(panel.name for panel in panels)}_{_count()}"
+    with st.container(key="rv_zoom_figure"):
+        layout.chart(
+            marked_images(shown),
+            name,
+            on_select=lambda: _take(name, position, panels),
+            boxes=True,
+        )
+    _record_drawn(position)
+    for number, row in enumerate(marked, start=1):
+        _listed(number, row)
+
+
+def _on(
+    panel: ImagePanel, marked: Sequence[tuple[int, VerdictRow]]
+) -> tuple[tuple[int, tuple[float, ...]], ...]:
+    """Return the regions on an image; the one that an item keeps has its seed where known."""
+    return tuple(
+        (number, row.region)
+        for number, row in marked
+        if row.image == panel.name or ITEM_IMAGE == panel.name == row.image.split(",")[0]
+    )
+
+
+def _record_drawn(position: int) -> None:
+    """Offer to record the box that was drawn."""
+    place, image, region = st.session_state.get(_DRAWN, (None, "", ()))
+    blocked = reviewer.why_not()
+    if place != _place(position):
+        st.caption(
+            "Draw a box over a part of an image to mark it. The bar above the images zooms, moves "
+            "and resets them."
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.text_input(
+            "Text of the region",
+            key=f"rv_region_text_{_count()}",
+            max_chars=1_000,
+            placeholder="optional",
+        )
+        st.button(
+            "Record the region",
+            key="rv_record_region",
+            icon=":material/select:",
+            disabled=bool(blocked),
+            help=blocked or "A row of the log, under your name",
+            on_click=_record,
+            args=(position, image, region),
+        )
+    st.caption(layout.plain(f"Drawn on the {region_words(image, region)}."))
+
+
+def _listed(number: int, row: VerdictRow) -> None:
+    """Show who marked a region, and let them remove it."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.time))
+    text = f": {row.notes}" if row.notes else ""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        # Plain text: a name is what somebody typed.
+        st.text(f"{number} · {row.reviewer}, {when}, {row.image}{text}")
+        if row.reviewer == state.reviewer():
+            st.button(
+                "Remove",
+                key=f"rv_remove_region_{row.number}",
+                icon=":material/close:",
+                type="tertiary",
+                help="Removes the region by a new row of the log",
+                on_click=_remove,
+                args=(row,),
+            )
+
+
+def _take(name: str, position: int, panels: Sequence[ImagePanel]) -> None:
+    """Keep the box that was drawn last; for a callback."""
+    drawn = drawn_region(st.session_state.get(name) or {}, panels)
+    if drawn is None:
+        st.session_state.pop(_DRAWN, None)
+    else:
+        st.session_state[_DRAWN] = (_place(position), *drawn)
+
+
+def drawn_region(
+    event: Mapping[str, Any], panels: Sequence[ImagePanel]
+) -> tuple[str, tuple[float, ...]] | None:
+    """Return the image and the region of the last box in a selection, None for no box on any."""
+    boxes = (event.get("selection") or {}).get("box") or []
+    if not boxes:
+        return None
+    box = boxes[-1]
+    axes = ["x", *(f"x{number}" for number in range(2, len(panels) + 1))]
+    if box.get("xref") not in axes:
+        return None
+    (left, right), (top, bottom) = (
+        sorted(min(1.0, max(0.0, float(side))) for side in box[axis]) for axis in "xy"
+    )
+    if right - left < _LEAST or bottom - top < _LEAST:
+        return None
+    return panels[axes.index(box["xref"])].name, (left, top, right, bottom)
+
+
+def _record(position: int, image: str, region: tuple[float, ...]) -> None:
+    """Record the box that was drawn; for a callback."""
+    text = str(st.session_state.get(f"rv_region_text_{_count()}") or "")
+    try:
+        mark_region(review_session.queues(), _target(position), image, region, text)
+    except (MMHError, ValueError) as error:
+        st.session_state[_REFUSED] = str(error)
+        return
+    st.session_state.pop(_DRAWN, None)
+    # Another figure, without the box that was drawn.
+    st.session_state[_COUNT] = _count() + 1
+
+
+def _remove(row: VerdictRow) -> None:
+    """Remove a region; for a callback."""
+    try:
+        remove_region(review_session.queues(), _target(row.item), row.number)
+    except MMHError as error:
+        st.session_state[_REFUSED] = str(error)
+
+
+def _target(position: int) -> ReviewTarget:
+    return ReviewTarget(state.queue(), position, state.reviewer(), 0, reviewer.identified())
+
+
+def _place(position: int) -> tuple[str, int, str]:
+    return state.queue(), position, state.reviewer()
+
+
+def _count() -> int:
+    return int(st.session_state.get(_COUNT, 0))
