@@ -35,7 +35,9 @@ STYLE = f"""<style>
 [data-testid="stMain"] [data-testid="stHorizontalBlock"] >
   [data-testid="stElementContainer"] [data-testid="stHeading"] h2 {{padding: 0;}}
 /* The menu lies above the page's first line, of which it covers and takes no more than itself. */
-[data-testid="stHeader"] {{background: transparent; pointer-events: none;}}
+[data-testid="stHeader"] {{background: transparent;}}
+[data-testid="stHeader"], [data-testid="stHeader"] [data-testid="stToolbar"]
+  {{pointer-events: none;}}
 [data-testid="stHeader"] :is(a, button) {{pointer-events: auto;}}
 [data-testid="stSidebarUserContent"] {{padding-bottom: 2rem;}}
 /* The button of a form stays in sight while its fields are scrolled. */

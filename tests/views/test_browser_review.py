@@ -173,6 +173,40 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     assert not strangers([url for url in asked if not url.startswith("file:")])
 
 
+def second_opinion(browser: Browser, address: str) -> None:
+    """Judge as another person, who starts at their first open item and sees nobody's judgement."""
+    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+        wait_for_app(page, timeout=PATIENCE / 1000)
+        named(page, "Second")
+        at_item(page, 1)
+        expect(page.locator('.st-key-rv_buttons [data-testid*="primary"]')).to_have_count(0)
+        judge_by_keys(page, "tu")
+        at_item(page, 3)
+
+
+def adjudication(browser: Browser, address: str) -> None:
+    """Decide, as somebody who has not judged it, on the one item on which two differ."""
+    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+        wait_for_app(page, timeout=PATIENCE / 1000)
+        named(page, "Third")
+        page.get_by_role("tab", name="Agreement").click()
+        sees(page, "1 item with different judgements")
+        sees(page, re.compile("Reviewer 1: exact copy; Second: template copy"))
+        page.get_by_text("Adjudicate", exact=True).click()
+        page.locator(".st-key-rv_decide_1").get_by_role("radio", name="exact copy").click()
+        page.get_by_role("textbox", name="Reason").fill("the same hill")
+        page.get_by_role("button", name=re.compile("Record the adjudication")).click()
+        sees(page, re.compile("^Adjudicated by Third.*: exact copy. Reason: the same hill"))
+
+
 def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     case: tuple[AppServer, QueueRecord], chromium: Browser, browser_page: Page, tmp_path: Path
 ) -> None:
@@ -225,12 +259,23 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     assert (float(link(other)["from"]), link(other)["verdict"]) == (-1000, "unsure")
     other.close()
 
+    second_opinion(chromium, f"{server.url}/review?queue={opened}")
+    adjudication(chromium, f"{server.url}/review?queue={opened}")
+    rows = [(row.reviewer, row.item, row.after) for row in verdict_rows(file, opened)][-3:]
+    assert rows[:2] == [("Second", 1, "template copy"), ("Second", 2, "unsure")]
+    assert rows[2] == ("Third", 1, "exact copy")
     saved = prepared_files(page, "flagged-csv-all-prompts", tmp_path)
     with chromium.new_context(offline=True) as context:
         report = context.new_page()
         report.goto(saved["html"].as_uri())
         expect(report.get_by_role("heading", name="Evidence, one sheet")).to_be_visible()
         sees(report, COPIED)
+        # Who judged, where they differ, who decided and why.
+        sees(report, re.compile("At 1 the reviewers contradict one another"))
+        sees(report, re.compile("1 of the contradictions was adjudicated, and counts as decided"))
+        sees(report, re.compile("^Adjudicated by Third.*: exact copy. Reason: the same hill"))
+        for name in ("Reviewer 1", "Second", "Third"):
+            sees(report, name)
     with serve(REPOSITORY / "app.py", tmp_path) as elsewhere:
         page.goto(f"{elsewhere.url}/review?tab=export")
         page.get_by_role("tab", name="Export & audit log").wait_for()
