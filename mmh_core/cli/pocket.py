@@ -14,6 +14,7 @@ from mmh_core.cli.pocket_second import (
     build_second,
     check_second_world,
     judge_second_pairs,
+    pack_second_check,
     write_second_pairs,
 )
 from mmh_core.cli.tables import check_table
@@ -141,6 +142,13 @@ def check_command(
             metavar="CSV", help="Of the second world: compare the answers to the pairs, and stop."
         ),
     ] = None,
+    packed: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ZIP",
+            help="Of the second world: write what is measured by now into one file, and stop.",
+        ),
+    ] = None,
 ) -> None:
     """Measure what the model must show and print it beside the bars; exit 1 when a bar is missed.
 
@@ -150,19 +158,21 @@ def check_command(
     from mmh_core.pocket.check import check
     from mmh_core.subject.calibration import image_calibration
 
-    check_places(json_file)
+    check_places(json_file, packed)
     if which == 2:
-        if pairs is not None:
+        if packed is not None:
+            pack_second_check(work / SECOND, packed, device=device)
+        elif pairs is not None:
             write_second_pairs(work / SECOND, pairs, device=device)
         elif answers is not None:
             judge_second_pairs(work / SECOND, answers)
         else:
             check_second_world(work / SECOND, device=device, json_file=json_file, minutes=minutes)
         return
-    if minutes is not None or pairs is not None or answers is not None:
+    if any(each is not None for each in (minutes, pairs, answers, packed)):
         raise MMHError(
-            "--minutes, --pairs and --answers are of the second world: add --world 2, or leave "
-            "them out."
+            "--minutes, --pairs, --answers and --packed are of the second world: add --world 2, "
+            "or leave them out."
         )
     if not (folder / "world.json").is_file():
         problem = "holds no shipped model" if folder.is_dir() else "is no folder"

@@ -10,6 +10,7 @@ import typer
 
 from mmh_core.cli.output import run_steps, write_json
 from mmh_core.cli.tables import check_table
+from mmh_core.counting import plural
 from mmh_core.records import MMHError
 from mmh_core.subject.devices import device_of
 
@@ -58,6 +59,18 @@ def check_second_world(
     if result.short:
         typer.echo(f"\n{len(result.short)} of {len(result.rows)} measurements miss their bars.")
         raise SystemExit(1)
+
+
+def pack_second_check(work: Path, path: Path, *, device: str) -> None:
+    """Write what the check has measured by now into one file, for another machine."""
+    from mmh_core.pocket.second.inspection import Inspection
+    from mmh_core.pocket.second.plan import SecondConfig
+    from mmh_core.pocket.second.training import Workshop
+    from mmh_core.studies.detection.network_causes import NetworkCauses
+
+    inspection = Inspection(Workshop(SecondConfig(), work, device_of(device)))
+    count = inspection.packed(path, NetworkCauses(inspection))
+    typer.echo(f"Wrote {plural(count, 'measured item')} to {path}.")
 
 
 def write_second_pairs(work: Path, folder: Path, *, device: str) -> None:

@@ -26,7 +26,7 @@ from mmh_core.pocket.second.generated import (
     others_to_generate,
     trained_to_generate,
 )
-from mmh_core.pocket.second.kept import KeptMeasurement, Record
+from mmh_core.pocket.second.kept import KeptMeasurement, Record, pack, unpack
 from mmh_core.pocket.second.networks import open_network
 from mmh_core.pocket.second.perfect import bayes_records, denoising_records, items
 from mmh_core.pocket.second.plan import GUIDANCE, NETWORKS
@@ -51,6 +51,9 @@ from mmh_core.pocket.second.training import Workshop
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.text_to_image.model import TextToImage
 
+#: The file of what is measured, among shipped networks.
+PACKED = "check.zip"
+
 
 class FurtherFigures(Protocol):
     """A demand whose measurement needs more than a pocket has, such as the rule of the cause."""
@@ -74,6 +77,7 @@ class Inspection:
         self.counts = ImageCounts() if counts is None else counts
         self.networks = [n for n in range(NETWORKS) if shop.finished(f"denoiser-{n}")]
         self._opened: dict[int, TextToImage] = {}
+        self._unpacked: set[str] = set()
 
     def run(
         self, minutes: float | None = None, further: FurtherFigures | None = None
@@ -110,6 +114,18 @@ class Inspection:
         yield self.bayes
         for number in self.networks:
             yield self.denoising(number)
+
+    def packed(self, path: Path, further: FurtherFigures | None = None) -> int:
+        """Write what is measured into one file; return how many items.
+
+        Images are left out: they can be generated again. The pairs and the answers to them are
+        among what is packed.
+        """
+        last = iter(()) if further is None else further.measurements()
+        folders = [measurement.folder for measurement in chain(self.measurements(), last)]
+        check = self.shop.work / "check"
+        files = [file for folder in folders for file in folder.glob("*.json")]
+        return pack([*files, *check.glob("*.json")], check, path)
 
     # --- measurements -------------------------------------------------------------------------
 
@@ -317,10 +333,21 @@ class Inspection:
         return PROBES, counts.negatives, counts.scale_captions, self.networks[:1], GUIDANCE
 
     def folder(self, name: str, stages: Sequence[str], settings: object) -> Path:
-        """Return the folder of a measurement: another one for other stages or settings."""
+        """Return the folder of a measurement: another one for other stages or settings.
+
+        What of it was measured on another machine, and is shipped, is put there.
+        """
         stamps = [self.shop.stamp(stage) for stage in ("world", *stages)]
         digest = hashlib.sha256(repr((stamps, settings)).encode()).hexdigest()[:12]
-        return self.shop.work / "check" / f"{name}-{digest}"
+        return self.shipped(f"{name}-{digest}")
+
+    def shipped(self, name: str) -> Path:
+        """Return the path of a file or folder of the check, with what of it is shipped."""
+        check = self.shop.work / "check"
+        if name not in self._unpacked:
+            unpack(self.shop.shipped / PACKED, check, name)
+            self._unpacked.add(name)
+        return check / name
 
 
 def _numbers(count: int) -> tuple[str, ...]:

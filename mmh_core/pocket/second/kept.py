@@ -1,19 +1,29 @@
-"""Measurements of many items, each kept in a file of its own, so that a check resumes."""
+"""Measurements of many items, each kept in a file of its own, so that a check resumes.
+
+What is measured can be packed into one file, and unpacked on another machine.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mmh_core.files import write_text
+from mmh_core.files import write_bytes, write_text
 
 Record = Mapping[str, object]
+#: What a packed file may be called: one of a folder of measurements, or one beside these.
+_PACKED = re.compile(r"(?:[\w-]+/)?[\w.-]+\.json", re.ASCII)
+#: The same bytes, whenever something is packed.
+_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -67,3 +77,34 @@ class KeptMeasurement:
 
     def _path(self, item: str) -> Path:
         return self.folder / f"{item}.json"
+
+
+def pack(files: Iterable[Path], folder: Path, path: Path) -> int:
+    """Write the JSON files among those of a folder into a zip file; return how many."""
+    names = sorted(file.relative_to(folder).as_posix() for file in files if file.suffix == ".json")
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as packed:
+        for name in names:
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            packed.writestr(entry, (folder / name).read_bytes())
+    write_bytes(path, written.getvalue())
+    return len(names)
+
+
+def unpack(path: Path, folder: Path, part: str) -> None:
+    """Put a packed file, or all of a packed folder, into a folder, but for what is there.
+
+    Nothing happens without the zip file `path`. Errors: ValueError for a name that leads out of
+    the folder.
+    """
+    if not path.is_file():
+        return
+    with zipfile.ZipFile(path) as packed:
+        for name in packed.namelist():
+            if name.partition("/")[0] != part or (folder / name).is_file():
+                continue
+            if not _PACKED.fullmatch(name):
+                raise ValueError(f"{path} holds {name!r}, which is no measurement.")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(folder / name, packed.read(name))

@@ -156,8 +156,7 @@ def agreement_of(copied: Sequence[bool], answers: Mapping[int, bool | None]) -> 
 def disagreement_row(inspection: Inspection) -> Row:
     """Return the disagreement of search and eye, NaN unless today's pairs are all answered."""
     figure = f"disagreement of search and eye on {PAIRS} pairs"
-    folder = inspection.shop.work / "check"
-    key, eye = _read(folder / "pairs.json"), _read(folder / "eye.json")
+    key, eye = (_read(inspection.shipped(name)) for name in ("pairs.json", "eye.json"))
     count = 0 if eye is None else int(eye["answered"])
     nothing = Row(figure, math.nan, math.nan, math.nan, _BAR, "most", count)
     if key is None or eye is None or key["name"] != eye["name"]:

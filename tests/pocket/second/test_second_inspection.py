@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.check import check_second
 from mmh_core.pocket.second.generated import ImageCounts, read_sheet, write_sheet
 from mmh_core.pocket.second.inspection import Inspection
-from mmh_core.pocket.second.kept import KeptMeasurement
+from mmh_core.pocket.second.kept import KeptMeasurement, pack, unpack
 from mmh_core.pocket.second.network_figures import network_rows, own_shares, part_rows
 from mmh_core.pocket.second.pairs import (
     agreement_of,
@@ -222,6 +223,32 @@ def test_a_measurement_keeps_each_item_once(tmp_path: Path) -> None:
     assert measured == ["a", "b", "c"]
     assert three.table().item.tolist() == ["a", "b", "c"]
     assert three.complete
+
+
+def test_what_is_measured_comes_back_on_another_machine(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    three = KeptMeasurement("", here / "m", ("a", "b"), lambda item: [{"item": item}])
+    list(three.run())
+    write_sheet(here / "m" / "a.webp", np.zeros((1, 64, 64, 3), np.uint8))
+    assert pack((here / "m").iterdir(), here, tmp_path / "check.zip") == 2
+    first = (tmp_path / "check.zip").read_bytes()
+    assert pack((here / "m").iterdir(), here, tmp_path / "check.zip") == 2
+    assert (tmp_path / "check.zip").read_bytes() == first
+    (there / "m").mkdir(parents=True)
+    (there / "m" / "b.json").write_text('[{"item": "own"}]')
+    unpack(tmp_path / "check.zip", there, "other")
+    assert not (there / "m" / "a.json").exists()
+    unpack(tmp_path / "check.zip", there, "m")
+    again = KeptMeasurement("", there / "m", ("a", "b"), three.measure)
+    assert again.complete
+    # What is measured here already stands.
+    assert again.table().item.tolist() == ["a", "own"]
+    unpack(tmp_path / "missing.zip", there, "m")
+    with zipfile.ZipFile(tmp_path / "check.zip", "a") as packed:
+        packed.writestr("../out.json", "[]")
+    with pytest.raises(ValueError, match="is no measurement"):
+        unpack(tmp_path / "check.zip", there, "..")
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_sheets_give_images_back(tmp_path: Path) -> None:
