@@ -21,7 +21,7 @@ from mmh_core.store.queues import (
     queue_settings,
     reviewers,
 )
-from mmh_core.store.remarks import regions
+from mmh_core.store.remarks import comments, regions
 from mmh_core.store.review_records import (
     Judgement,
     QueueRecord,
@@ -38,7 +38,8 @@ from mmh_core.store.verdicts import verdict_rows
 class ReportItem:
     """An item with the judgement of each reviewer, and the adjudication where they differ.
 
-    `regions` are the rows of the log that mark one on its images, and are not removed.
+    `regions` are the rows of the log that mark one on its images, and are not removed; `comments`
+    are those that comment on it.
     """
 
     position: int
@@ -46,6 +47,7 @@ class ReportItem:
     judgements: tuple[tuple[str, Judgement], ...]
     decision: VerdictRow | None = None
     regions: tuple[VerdictRow, ...] = ()
+    comments: tuple[VerdictRow, ...] = ()
 
     @property
     def verdict(self) -> ReviewVerdict | None:
@@ -130,7 +132,7 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
     with suppress(MMHError):  # `verify` names the damaged row.
         rows = verdict_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows)}
-    marked = regions(rows)
+    marked, commented = regions(rows), comments(rows)
     return QueueCase(
         get_queue(file, queue),
         tuple(
@@ -138,6 +140,7 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
                 items[position],
                 decision=decisions.get(position),
                 regions=tuple(row for row in marked if row.item == position),
+                comments=tuple(row for row in commented if row.item == position),
             )
             for position in sorted(items.keys() - damaged)
         ),

@@ -57,6 +57,7 @@ def queue_report(
             if item.verdict != "not memorized"
             or item.disputed
             or item.regions
+            or item.comments
             or _suspected(item.item)
         ),
         key=lambda item: (-REVIEW_ROWS[item.verdict].severity, item.position),
@@ -114,6 +115,7 @@ def _sheet(item: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
         "judgements": [_judged(name, judgement) for name, judgement in item.judgements],
         "decision": _decided(item),
         "regions": [_region(number, row) for number, row in enumerate(item.regions, start=1)],
+        "comments": [(row.reviewer, _when(row), row.notes) for row in item.comments],
         "on_image": _outlines(item, ITEM_IMAGE),
         "on_nearest": _outlines(item, f"training image {item.item.nearest}"),
         "command": item_command(item.item),

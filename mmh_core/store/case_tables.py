@@ -14,7 +14,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.adjudication import disagreements_of
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import queue_number, reviewers
-from mmh_core.store.remarks import region_words, regions
+from mmh_core.store.remarks import comments, region_words, regions
 from mmh_core.store.review_records import ItemView, Judgement, ReviewItem, VerdictRow
 from mmh_core.store.review_schema import JUDGEMENT_COLUMNS, judgement_from
 from mmh_core.store.sqlite_file import SqliteFile
@@ -39,7 +39,7 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
     with suppress(MMHError):  # A damaged row takes nothing else with it; `verify` names it.
         rows_of_log = verdict_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows_of_log)}
-    marked = regions(rows_of_log)
+    marked, commented = regions(rows_of_log), comments(rows_of_log)
     last = {
         (row.item, row.reviewer): row
         for row in rows_of_log
@@ -57,6 +57,7 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
         }
         | (_decision_columns(decisions.get(view.position)) if decisions else {})
         | (_region_column(view.position, marked) if marked else {})
+        | (_comment_column(view.position, commented) if commented else {})
         for view in _views(file, queue)
     ]
     return pd.DataFrame(rows)
@@ -140,6 +141,16 @@ def _region_column(position: int, marked: Sequence[VerdictRow]) -> dict[str, obj
         if row.item == position
     ]
     return {"marked regions": "; ".join(texts)}
+
+
+def _comment_column(position: int, commented: Sequence[VerdictRow]) -> dict[str, object]:
+    """Return the comments on an item, one a line of one cell, with their times in UTC."""
+    texts = [
+        f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(row.time))} {row.reviewer}: {row.notes}"
+        for row in commented
+        if row.item == position
+    ]
+    return {"comments": "\n".join(texts)}
 
 
 def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Marks on the images of an item: rows of the log that change nobody's judgement."""
+"""Marks on the images of an item and comments on it: rows that change nobody's judgement."""
 
 from __future__ import annotations
 
@@ -55,6 +55,21 @@ def regions(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
     return [row for row in rows if row.region and (row.number, row.reviewer) not in removed]
 
 
+def add_comment(file: SqliteFile, target: ReviewTarget, text: str) -> VerdictRow:
+    """Record a comment on an item, for all its reviewers, and return the row.
+
+    `target.revision` is not looked at. Errors: MMHError for no text, and as in `judge`.
+    """
+    with file.transaction() as connection:
+        row = next_row(connection, target, check=False)
+        return append_row(connection, target, _remark(row, "comment", text))
+
+
+def comments(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    """Return the comments among rows of a log, oldest first."""
+    return [row for row in rows if row.role == "comment"]
+
+
 def region_words(image: str, region: Sequence[float]) -> str:
     """Return where a region lies on which image."""
     left, top, right, bottom = region
@@ -65,5 +80,5 @@ def region_words(image: str, region: Sequence[float]) -> str:
 
 
 def _remark(row: VerdictRow, role: Role, text: str) -> VerdictRow:
-    notes = checked_text(text, "text", MAX_TEXT, empty=role == "mark")
+    notes = checked_text(text, role, MAX_TEXT, empty=role == "mark")
     return replace(row, action="notes", role=role, before=None, after=None, notes=notes, tags=())

@@ -14,7 +14,7 @@ from mmh_core.report.queue_people import identification, people
 from mmh_core.store.adjudication import adjudicate, disagreements
 from mmh_core.store.case_tables import queue_frame
 from mmh_core.store.queues import add_items, create_queue
-from mmh_core.store.remarks import mark_region
+from mmh_core.store.remarks import add_comment, mark_region
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
@@ -154,6 +154,23 @@ def test_marked_regions_are_on_their_image_in_the_report_and_in_the_table(tmp_pa
     cells = queue_frame(file, queue)["marked regions"]
     assert cells[6].startswith("bob: generated image of the item, seed 3, from 25% to 100%")
     assert cells[6].count(";") == 1 and "height: <i>logo" in cells[6] and cells[0] == ""
+
+
+def test_comments_are_in_the_report_and_in_the_table(tmp_path: Path) -> None:
+    file, queue = judged(tmp_path, {"ann": {2: "not memorized", 4: "not memorized"}})
+    assert "comments" not in queue_frame(file, queue)
+    add_comment(file, ReviewTarget(queue, 4, "bob", 0), "<i>sure?")
+    add_comment(file, ReviewTarget(queue, 4, "ann", 0), "yes")
+    case = read_case(file, queue)
+    page = queue_report(case, lambda item: None)
+    assert page.count("<h3>Comments of reviewers</h3>") == 1 and "item 4</span>" in page
+    assert "item 2</span>" not in page
+    assert page.index("&lt;i&gt;sure?") < page.index('<td class="text">yes</td>')
+    assert ("bob", "none", "1 comment") in [
+        (name, done, counts) for name, _, done, counts, *_ in people(case.progress, case.rows)
+    ]
+    [first, second] = queue_frame(file, queue)["comments"][3].split("\n")
+    assert first.endswith("Z bob: <i>sure?") and second.endswith("Z ann: yes")
 
 
 def test_error_rates_are_those_of_the_threshold_and_of_decided_items(tmp_path: Path) -> None:

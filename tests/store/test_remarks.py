@@ -1,4 +1,4 @@
-"""Marks on the images of an item are sealed in the log, and change nobody's judgement."""
+"""Marks and comments on an item are sealed in the log, and change nobody's judgement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from mmh_core.store.case_export import export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, queue_progress, reviewers
-from mmh_core.store.remarks import mark_region, region_words, regions, remove_region
+from mmh_core.store.remarks import (
+    add_comment,
+    comments,
+    mark_region,
+    region_words,
+    regions,
+    remove_region,
+)
 from mmh_core.store.review_checks import checked_row
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.review_schema import open_queues
@@ -110,6 +117,31 @@ def test_a_changed_mark_is_found(store: tuple[SqliteFile, str], change: str) -> 
     assert verify(file, queue).bad_row == row.number
 
 
+def test_comments_are_a_thread_that_travels_and_changes_no_judgement(
+    store: tuple[SqliteFile, str], tmp_path: Path
+) -> None:
+    file, queue = store
+    before = get_item(file, queue, 1, "ann").judgement
+    first = add_comment(file, at(queue, "bob"), " is this\na logo? ")
+    second = add_comment(file, at(queue, "ann"), "yes")
+    assert (first.role, first.notes, first.reviewer) == ("comment", "is this\na logo?", "bob")
+    assert (second.tags, second.before, second.after) == ((), None, None)
+    assert get_item(file, queue, 1, "ann").judgement == before and reviewers(file, queue) == [
+        "ann"
+    ]
+    with pytest.raises(MMHError, match="The comment is empty"):
+        add_comment(file, at(queue, "ann"), " \n")
+    rows = verdict_rows(file, queue, 1)
+    assert comments(rows) == [first, second] and regions(rows) == []
+    assert verify(file, queue).whole
+    export_case(file, queue, tmp_path, tmp_path / "case.zip")
+    elsewhere = open_queues(tmp_path / "other" / "review.sqlite")
+    import_case(elsewhere, tmp_path / "case.zip", tmp_path / "other" / "runs")
+    assert comments(verdict_rows(elsewhere, queue)) == [first, second]
+    tamper(file, f"UPDATE verdicts SET notes = 'no' WHERE number = {second.number}")
+    assert verify(file, queue).bad_row == second.number
+
+
 def test_rows_of_older_versions_keep_their_digests(tmp_path: Path) -> None:
     file = open_queues(tmp_path / "review.sqlite")
     queue = create_queue(
@@ -153,6 +185,10 @@ def test_rows_from_elsewhere_hold_what_a_mark_holds(store: tuple[SqliteFile, str
     file, queue = store
     row = checked_row(mark_region(file, at(queue, "ann"), IMAGE, REGION))
     checked_row(remove_region(file, at(queue, "ann"), row.number))
+    comment = checked_row(add_comment(file, at(queue, "ann"), "why"))
+    for empty in ({"notes": ""}, {"image": IMAGE}, {"region": (*REGION[:2], 0.5, 0.5)}):
+        with pytest.raises((ValueError, MMHError)):
+            checked_row(replace(comment, **empty))
     for change in (
         {"region": ()},
         {"region": (0.0, 0.0, 2.0, 1.0)},

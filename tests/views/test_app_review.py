@@ -558,6 +558,36 @@ def test_a_region_is_marked_and_later_reviewers_see_it(queue: QueueRecord) -> No
     assert not zoomed(opened("bob"))
 
 
+def test_reviewers_comment_on_an_item(queue: QueueRecord) -> None:
+    def written(app: AppTest) -> list[str]:
+        return [text.value for text in app.text if ": " in text.value]
+
+    app = opened()
+    sound(app.button(key="rv_add_comment").click().run())
+    assert "The comment is empty" in said(app)
+    field = next(area for area in app.text_area if area.label == "Comment")
+    field.set_value("is **this** a logo?")
+    sound(app.button(key="rv_add_comment").click().run())
+    assert next(area for area in app.text_area if area.label == "Comment").value == ""
+    assert "Comments (1)" in [expander.label for expander in app.expander]
+    other = opened("bob")
+    [thread] = written(other)
+    assert thread.startswith(f"{FIRST}, 20") and thread.endswith(": is **this** a logo?")
+    next(area for area in other.text_area if area.label == "Comment").set_value("yes")
+    sound(other.button(key="rv_add_comment").click().run())
+    assert [text.rsplit(": ")[-1] for text in written(sound(app.run()))] == [
+        *("is **this** a logo?", "yes")
+    ]
+    rows = verdict_rows(review_session.queues(), queue.id)
+    assert [(row.role, row.reviewer) for row in rows] == [("comment", FIRST), ("comment", "bob")]
+    # In blind review the words of others come after the judgement.
+    blind = opened("cy", blind="1")
+    assert not written(blind)
+    give(blind, "e")
+    assert len(written(opened("cy", blind="1", item="1"))) == 2
+    assert all(area.disabled for area in opened("").text_area)
+
+
 def test_an_item_without_images_has_the_same_layout_and_generates_in_place(
     queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

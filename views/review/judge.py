@@ -13,7 +13,7 @@ from mmh_core.store.item_search import item_places
 from mmh_core.store.queues import QueueProgress, queue_progress
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, ReviewVerdict
 from views.images import image_html
-from views.review import evidence, notes, reviewer, state
+from views.review import comments, evidence, notes, reviewer, state
 from views.review import session as review_session
 from views.review.state import KEYS, key
 from views.widgets import layout
@@ -59,6 +59,7 @@ def section() -> None:
     with above:
         _verdicts(view, mark, is_there=is_there)
     notes.section(view)
+    comments.section(view.position, hidden=hidden)
     _shortcuts()
     _next(progress)
 
