@@ -196,7 +196,7 @@ def audit(
     >>> copy.record.copy.kind
     'exact'
     """
-    from mmh_core.report.image_files import audit_basis, read_about
+    from mmh_core.report.image_files import audit_basis, read_image_metadata
     from mmh_core.report.notebook import Result
     from mmh_core.retrieval.images import MAX_BYTES, read_image
     from mmh_core.studies.images.audit import audit_study
@@ -206,7 +206,7 @@ def audit(
         read_image(Path(data))  # It says what is wrong with a file by its name.
         with Path(data).open("rb") as file:
             data = file.read(MAX_BYTES)
-    about = read_about(data) if caption is None else None
+    about = read_image_metadata(data) if caption is None else None
     basis = audit_basis(about, caption, subject.model)
     return Result(_last(audit_study(data, basis.caption, subject, basis.sampling), progress))
 

@@ -16,6 +16,8 @@ from views.session import data_folder, jobs
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
 
+#: Letters of a prompt in the label of a job.
+LABEL = 60
 RunT = TypeVar("RunT")
 RunT_co = TypeVar("RunT_co", covariant=True)
 
@@ -115,9 +117,3 @@ def past_runs(kind: str, of: type[RunT], limit: int) -> Iterator[RunT]:
 def example_names(folder: Path) -> list[str]:
     """Return the names of the precomputed runs in a folder of this copy of the app."""
     return sorted(path.stem for path in folder.glob("*.safetensors"))
-
-
-def short(prompt: str) -> str:
-    """Return a prompt in one line of at most sixty characters, for the label of a job."""
-    text = " ".join(prompt.split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -25,7 +25,7 @@ from mmh_core.counting import plural
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
-    from mmh_core.report.image_files import AuditBasis, ImageAbout
+    from mmh_core.report.image_files import AuditBasis, ImageMetadata
     from mmh_core.studies.images.run import ImageResult
     from mmh_core.subject.subject import Subject
 
@@ -60,8 +60,6 @@ def audit(
     that are no image, each with its reason.
     """
     from mmh_core.retrieval.images import read_image
-    from mmh_core.studies.images.audit import audit_study
-    from mmh_core.studies.images.audit_batch import AuditInput, audit_batch
     from mmh_core.text_to_image.requests import check_prompt
 
     check_places(json_file)
@@ -75,16 +73,38 @@ def audit(
         raise MMHError(_NONE)
     indexed = index_of(index, index_images, embedder)
     subject = load_subject(model, device, index=indexed, calibration=calibration)
-    about = {"model": subject.model.name, "model_sha256": subject.model.sha256}
     if single:
-        read, basis = _basis(image[0], caption, subject)
-        if basis.sentence:
-            typer.echo(f"Note: {basis.sentence}", err=True)
-        result = run_steps(audit_study(read.data, basis.caption, subject, basis.sampling))
-        summary = _summary(result, read.about, caption)
-        write_json({"file": image[0].name} | about | summary, json_file)
-        return
-    abouts: dict[str, ImageAbout | None] = {}
+        _audit_one(image[0], caption, subject, json_file)
+    else:
+        _audit_several(files, left_out, caption, subject, json_file)
+
+
+def _audit_one(path: Path, caption: str | None, subject: Subject, json_file: Path | None) -> None:
+    """Audit one image and write its figures."""
+    from mmh_core.studies.images.audit import audit_study
+
+    read, basis = _basis(path, caption, subject)
+    if basis.sentence:
+        typer.echo(f"Note: {basis.sentence}", err=True)
+    result = run_steps(audit_study(read.data, basis.caption, subject, basis.sampling))
+    summary = _summary(result, read.about, caption)
+    write_json({"file": path.name} | _about(subject) | summary, json_file)
+
+
+def _audit_several(
+    files: Sequence[tuple[str, Path]],
+    left_out: Sequence[tuple[str, str]],
+    caption: str | None,
+    subject: Subject,
+    json_file: Path | None,
+) -> None:
+    """Audit images by their names, write the figures of each and `left_out`, what was no image.
+
+    Errors: MMHError, once all is written, where none could be audited.
+    """
+    from mmh_core.studies.images.audit_batch import AuditInput, audit_batch
+
+    abouts: dict[str, ImageMetadata | None] = {}
 
     def reader(name: str, path: Path) -> Callable[[], AuditInput]:
         def read() -> AuditInput:
@@ -99,9 +119,9 @@ def audit(
         {"file": name} | _summary(result, abouts[name], caption)
         for name, result in zip(batch.names, batch.results, strict=True)
     ]
-    left_out += batch.left_out
+    left_out = [*left_out, *batch.left_out]
     listed = [{"file": name, "reason": reason} for name, reason in left_out]
-    write_json(about | {"images": images, "left_out": listed}, json_file)
+    write_json(_about(subject) | {"images": images, "left_out": listed}, json_file)
     counts = Counter(result.verdict for result in batch.results)
     words = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
     audited = plural(len(images), "image is", "images are")
@@ -111,12 +131,16 @@ def audit(
         raise MMHError(_NONE)
 
 
+def _about(subject: Subject) -> dict[str, Any]:
+    return {"model": subject.model.name, "model_sha256": subject.model.sha256}
+
+
 @dataclass(frozen=True)
 class _ReadFile:
     """The bytes of an image, and the settings in them, None for an image of other origin."""
 
     data: bytes
-    about: ImageAbout | None
+    about: ImageMetadata | None
 
 
 def _files(named: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
@@ -144,21 +168,23 @@ def _files(named: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[tuple[st
 
 def _basis(path: Path, caption: str | None, subject: Subject) -> tuple[_ReadFile, AuditBasis]:
     """Return an image's file, and by what it is judged; damaged settings are named and unused."""
-    from mmh_core.report.image_files import audit_basis, read_about
+    from mmh_core.report.image_files import audit_basis, read_image_metadata
     from mmh_core.retrieval.images import MAX_BYTES, read_image
 
     read_image(path)
     with path.open("rb") as file:
         data = file.read(MAX_BYTES)
     try:
-        about = read_about(data)
+        about = read_image_metadata(data)
     except MMHError as error:
         typer.echo(f"Warning: {error}", err=True)
         about = None
     return _ReadFile(data, about), audit_basis(about, caption, subject.model)
 
 
-def _summary(result: ImageResult, about: ImageAbout | None, caption: str | None) -> dict[str, Any]:
+def _summary(
+    result: ImageResult, about: ImageMetadata | None, caption: str | None
+) -> dict[str, Any]:
     """Return the figures of an audit as JSON types; nothing was generated: no seed, no steps."""
     from mmh_core.report.summary import image_summary
 

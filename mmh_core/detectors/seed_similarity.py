@@ -11,7 +11,7 @@ from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, ModelSettings, Need, OneColumn
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedder_choice import load_embedder
-from mmh_core.retrieval.embedders import embed_all
+from mmh_core.retrieval.embedders import embed_all, similarity_to_others
 from mmh_core.text_to_image.model import TextToImage
 
 
@@ -51,7 +51,5 @@ class SeedSimilarity(OneColumn):
                 raise MMHError(
                     "Seed-to-seed similarity compares images of one prompt: use two seeds or more."
                 )
-            own = descriptors[rows]
-            similar = own @ own.T
-            values[rows, 0] = (similar.sum(1) - similar.diagonal()) / (len(rows) - 1)
+            values[rows, 0] = similarity_to_others(descriptors[rows]).to(values.dtype)
         return Measurement(values, 0.0, trace.nfe)

@@ -23,6 +23,14 @@ _MARKS = (
 )
 
 
+def short(text: str, most: int, *, end: bool = False) -> str:
+    """Return a text in one line of at most `most` characters: its start, or its end."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    return f"...{line[3 - most :]}" if end else f"{line[: most - 3]}..."
+
+
 def encoding_of(start: bytes) -> str:
     """Return the encoding of a text by its first four bytes: by its mark or its zeros."""
     for mark, name in _MARKS:

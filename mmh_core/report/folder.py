@@ -12,7 +12,7 @@ from pathlib import Path
 from mmh_core.folders import names_in_place, replacing_folder
 from mmh_core.formats.export import frame_csv
 from mmh_core.records import MMHError
-from mmh_core.report.image_files import about_of, png_bytes
+from mmh_core.report.image_files import metadata_of, png_bytes
 from mmh_core.report.images import image_report
 from mmh_core.report.summary import FORMAT, MITIGATION_FORMAT, run_summary
 from mmh_core.studies.images.run import ImageRun
@@ -33,7 +33,7 @@ def run_files(run: ImageRun, command: str) -> dict[str, bytes]:
     """
     files = {
         f"{image.index:03d}-seed-{image.seed}.png": png_bytes(
-            image.image, about_of(run, image), image.latents
+            image.image, metadata_of(run, image), image.latents
         )
         for image in run.images
     }

@@ -39,7 +39,7 @@ _AGAIN = "use the image as it was downloaded, or enter the settings by hand."
 
 
 @dataclass(frozen=True)
-class ImageAbout:
+class ImageMetadata:
     """The settings with which an image was generated, and its LID and verdict.
 
     `model` is the name by which the model is chosen, without the folders above it; the digests are
@@ -94,10 +94,10 @@ class ImageAbout:
         checked(settings_of(self))
 
 
-def about_of(run: ImageRun, image: ImageResult) -> ImageAbout:
+def metadata_of(run: ImageRun, image: ImageResult) -> ImageMetadata:
     """Return what is written into the file of an image of this run."""
     config, lid = run.config, image.lid
-    return ImageAbout(
+    return ImageMetadata(
         prompt=image.prompt,
         negative=config.sampling.negative,
         seed=image.seed,
@@ -123,7 +123,7 @@ def about_of(run: ImageRun, image: ImageResult) -> ImageAbout:
     )
 
 
-def settings_of(about: ImageAbout) -> ImageConfig:
+def settings_of(about: ImageMetadata) -> ImageConfig:
     """Return the config of a run that draws this image alone."""
     return ImageConfig(
         model=about.model,
@@ -154,7 +154,9 @@ class AuditBasis:
     sentence: str = ""
 
 
-def audit_basis(about: ImageAbout | None, caption: str | None, model: TextToImage) -> AuditBasis:
+def audit_basis(
+    about: ImageMetadata | None, caption: str | None, model: TextToImage
+) -> AuditBasis:
     """Return by what an image with these settings in its file is judged.
 
     A `caption` overrides the prompt in the file, "" too; None takes it from there.
@@ -179,7 +181,7 @@ def audit_basis(about: ImageAbout | None, caption: str | None, model: TextToImag
     return AuditBasis(used, sampling, sentence)
 
 
-def png_bytes(image: Tensor, about: ImageAbout | None, latents: Tensor | None = None) -> bytes:
+def png_bytes(image: Tensor, about: ImageMetadata | None, latents: Tensor | None = None) -> bytes:
     """Return an image, uint8 (3, H, W), as a PNG file; without `about` it holds pixels alone.
 
     `latents` (C, h, w) are those that it was decoded from: LID can be estimated there again.
@@ -201,7 +203,7 @@ def png_bytes(image: Tensor, about: ImageAbout | None, latents: Tensor | None = 
     return file.getvalue()
 
 
-def read_about(data: bytes) -> ImageAbout | None:
+def read_image_metadata(data: bytes) -> ImageMetadata | None:
     """Return how an image in a file's bytes was drawn, None where the file does not say.
 
     None for what is no PNG or holds no chunk of ours; the pixels are not looked at. Errors:
@@ -247,7 +249,7 @@ def _text_of(content: bytes) -> str:
         raise MMHError(f"The settings in this image are no text: {_AGAIN}") from None
 
 
-def _as_json(about: ImageAbout) -> str:
+def _as_json(about: ImageMetadata) -> str:
     values = {
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in asdict(about).items()
@@ -255,15 +257,15 @@ def _as_json(about: ImageAbout) -> str:
     return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _from_json(text: str) -> ImageAbout:
+def _from_json(text: str) -> ImageMetadata:
     """Return the record of a text in which null stands for NaN."""
     try:
         values = parse_json(text)
         if not isinstance(values, dict) or "version" not in values:
             raise ValueError("they are not complete")
-        unknown = [field.name for field in fields(ImageAbout) if field.type == "float"]
+        unknown = [field.name for field in fields(ImageMetadata) if field.type == "float"]
         values |= {name: math.nan for name in unknown if values.get(name, 0) is None}
-        return json_record(ImageAbout, values)
+        return json_record(ImageMetadata, values)
     except ValueError as error:
         raise MMHError(
             f"The settings in this image cannot be read ({error_text(error)}): {_AGAIN}"

@@ -188,6 +188,16 @@ def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
     return NetworkEmbedder("pocket", network, Preprocessing(64), dim, files_digest(files))
 
 
+def similarity_to_others(descriptors: Tensor) -> Tensor:
+    """Return the mean cosine of each descriptor (N, dim) with the N - 1 others, float64 (N,).
+
+    Its mean is the mean over all pairs; NaN for a single one.
+    """
+    unit = F.normalize(descriptors.double(), dim=1)
+    others = len(unit) - 1
+    return ((unit @ unit.T).sum(1) - 1) / (others or float("nan"))
+
+
 def embed_all(embedder: Embedder, images: Tensor) -> Tensor:
     """Describe many images of one size, some at a time: (N, 3, H, W) -> (N, dim) float32.
 

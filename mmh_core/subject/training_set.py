@@ -19,7 +19,12 @@ from mmh_core.pocket.furnish import open_shipped_data
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
-from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
+from mmh_core.retrieval.embedders import (
+    Embedder,
+    PixelEmbedder,
+    embed_all,
+    similarity_to_others,
+)
 from mmh_core.retrieval.image_names import path_below
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.index import Index
@@ -155,13 +160,10 @@ def seed_similarity(training_set: TrainingSet | None, images: Tensor) -> float:
 
     By the training set's embedder, or by pixels where there is none.
     """
-    count = len(images)
-    if count < 2:
+    if len(images) < 2:
         return _NAN
     embedder = PixelEmbedder() if training_set is None else training_set.embedder
-    vectors = torch.nn.functional.normalize(embed_all(embedder, images).double(), dim=1)
-    total = float((vectors @ vectors.T).sum()) - count
-    return total / (count * (count - 1))
+    return float(similarity_to_others(embed_all(embedder, images)).mean())
 
 
 def _truths(labels: pd.DataFrame, column: str) -> dict[str, PromptTruth]:

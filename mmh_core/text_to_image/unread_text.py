@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmh_core.counting import plural
+from mmh_core.formats.texts import short
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, TOKENIZING, tokens_of
 
-#: Prompts that are named one by one where many are not read whole.
-MOST_NAMED = 20
+#: Prompts that are named one by one where many are not read whole, and letters of each text
+#: that is quoted.
+MOST_NAMED, _SHOWN = 20, 80
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ class UnreadText:
         """Return in one sentence what is not read, "" where nothing is."""
         parts = []
         if self.cut:
-            end = _short(self.cut)
+            end = short(self.cut, _SHOWN)
             parts.append(
                 f"its end is not read, since the text encoder is full: “{end}”{self._room()}"
             )
         if self.unread:
-            parts.append(f"the text encoder has no token for “{_short(self.unread)}”")
+            parts.append(f"the text encoder has no token for “{short(self.unread, _SHOWN)}”")
         return f"Not all of this prompt is read: {'; '.join(parts)}." if parts else ""
 
     def _room(self) -> str:
@@ -78,7 +80,9 @@ def partly_read_lines(
     readings: Sequence[tuple[str, UnreadText]], most: int = MOST_NAMED
 ) -> list[str]:
     """Return a line for each prompt that is not read whole; beyond `most` they are counted."""
-    lines = [f"“{_short(prompt)}”: {reading.words()}" for prompt, reading in readings[:most]]
+    lines = [
+        f"“{short(prompt, _SHOWN)}”: {reading.words()}" for prompt, reading in readings[:most]
+    ]
     if len(readings) > most:
         left = len(readings) - most
         lines.append(f"{plural(left, 'more prompt is', 'more prompts are')} not read whole.")
@@ -103,7 +107,3 @@ def _has_token(tokenizer: Any, letter: str) -> bool:
     with TOKENIZING:
         ids = tokenizer(letter, add_special_tokens=False, verbose=False).input_ids
     return len(ids) <= 1
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmh_core.report.image_files import read_about, settings_of
+from mmh_core.report.image_files import read_image_metadata, settings_of
 from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.pixels import to_uint8
 from mmh_core.text_to_image.requests import Request, Sampling
@@ -77,7 +77,7 @@ def test_the_images_are_what_the_model_draws_and_say_how(model: Path, drawn: Pat
     for name, seed, pixels in zip(FILES[:2], (3, 5), expected, strict=True):
         with Image.open(drawn / name) as image:
             assert np.array_equal(np.array(image), pixels)
-        about = read_about((drawn / name).read_bytes())
+        about = read_image_metadata((drawn / name).read_bytes())
         assert about is not None
         settings = settings_of(about)
         assert (settings.prompts, settings.seeds) == ((PROMPT,), (seed,))
@@ -409,7 +409,7 @@ def test_windows_read_a_long_prompt_to_its_end_and_are_kept(
     again = shlex.split(two["command"])
     assert again[again.index("--windows") + 1] == "2"
     (image,) = (tmp_path / "two").glob("*.png")
-    about = read_about(image.read_bytes())
+    about = read_image_metadata(image.read_bytes())
     assert about is not None and about.windows == settings_of(about).sampling.windows == 2
     # The image is the one that two windows give.
     drawn_again = generate_images(

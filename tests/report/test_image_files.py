@@ -21,17 +21,17 @@ from mmh_core.records import MMHError
 from mmh_core.report.image_files import (
     KEYWORD,
     MOST_BYTES,
-    ImageAbout,
-    about_of,
+    ImageMetadata,
+    metadata_of,
     png_bytes,
-    read_about,
+    read_image_metadata,
     settings_of,
 )
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.text_to_image.requests import Sampling
 from tests.drawn_runs import drawn_run
 
-ABOUT = ImageAbout(
+ABOUT = ImageMetadata(
     prompt="a portrait of <b>Aldo</b> ![x](http://example.org/x.png)",
     negative="blurry & dark",
     seed=2**63 - 1,
@@ -83,7 +83,7 @@ abouts = st.builds(
 )
 
 
-def same(first: ImageAbout | None, second: ImageAbout) -> bool:
+def same(first: ImageMetadata | None, second: ImageMetadata) -> bool:
     """Compare field by field, a NaN being equal to itself."""
     return first is not None and repr(asdict(first)) == repr(asdict(second))
 
@@ -110,9 +110,9 @@ def changed(**values: object) -> bytes:
 
 @settings(deadline=None, max_examples=150)
 @given(abouts)
-def test_what_is_written_is_read_again(about: ImageAbout) -> None:
+def test_what_is_written_is_read_again(about: ImageMetadata) -> None:
     data = png_bytes(IMAGE, about)
-    assert same(read_about(data), about)
+    assert same(read_image_metadata(data), about)
     assert data == png_bytes(IMAGE, about)
 
 
@@ -128,12 +128,12 @@ def test_what_is_written_is_read_again(about: ImageAbout) -> None:
 )
 def test_any_prompt_that_may_be_drawn_survives(prompt: str) -> None:
     about = replace(ABOUT, prompt=prompt)
-    assert same(read_about(png_bytes(IMAGE, about)), about)
+    assert same(read_image_metadata(png_bytes(IMAGE, about)), about)
 
 
 def test_a_prompt_of_the_greatest_length_fits() -> None:
     about = replace(ABOUT, prompt="🐕" * 10_000, negative="🐕" * 10_000)
-    assert same(read_about(png_bytes(IMAGE, about)), about)
+    assert same(read_image_metadata(png_bytes(IMAGE, about)), about)
 
 
 def test_the_pixels_are_untouched_and_any_reader_takes_the_file() -> None:
@@ -157,7 +157,7 @@ def test_settings_draw_that_image_alone() -> None:
 
 def test_a_image_of_a_run_carries_its_own_figures() -> None:
     run = drawn_run()
-    about = about_of(run, run.images[1])
+    about = metadata_of(run, run.images[1])
     lid = run.images[1].lid
     assert lid is not None
     assert (about.prompt, about.seed) == (run.images[1].prompt, run.images[1].seed)
@@ -168,7 +168,7 @@ def test_a_image_of_a_run_carries_its_own_figures() -> None:
     )
     assert (about.sha256, about.noise_sha256) == (run.sha256, run.noise_sha256)
     unread = replace(run.images[1], lids=(), verdict="not read yet")
-    assert math.isnan(about_of(run, unread).lid)
+    assert math.isnan(metadata_of(run, unread).lid)
 
 
 def test_foreign_files_say_nothing() -> None:
@@ -182,13 +182,13 @@ def test_foreign_files_say_nothing() -> None:
     Image.fromarray(IMAGE.permute(1, 2, 0).numpy()).save(foreign, "PNG", pnginfo=note)
     whole = png_bytes(IMAGE, ABOUT)
     for data in (b"", b"\x89PNG", jpeg.getvalue(), foreign.getvalue(), whole[1:]):
-        assert read_about(data) is None
-    assert read_about(png_bytes(IMAGE, None)) is None
+        assert read_image_metadata(data) is None
+    assert read_image_metadata(png_bytes(IMAGE, None)) is None
     # The same bytes as another kind of chunk, and behind the end of the image.
-    assert read_about(with_chunk(KEYWORD.encode() + b"\0{}", kind=b"tEXt")) is None
+    assert read_image_metadata(with_chunk(KEYWORD.encode() + b"\0{}", kind=b"tEXt")) is None
     chunk = whole[33 : whole.index(b"IDAT") - 4]
-    assert same(read_about(whole[:33] + chunk), ABOUT)
-    assert read_about(png_bytes(IMAGE, None) + chunk) is None
+    assert same(read_image_metadata(whole[:33] + chunk), ABOUT)
+    assert read_image_metadata(png_bytes(IMAGE, None) + chunk) is None
 
 
 @settings(deadline=None, max_examples=300)
@@ -200,7 +200,7 @@ def test_a_damaged_file_gives_a_sentence_or_nothing_or_the_truth(data: st.DataOb
     cut = data.draw(st.integers(0, len(whole)))
     for damaged in (bytes(whole), bytes(whole[:cut])):
         try:
-            found = read_about(damaged)
+            found = read_image_metadata(damaged)
         except MMHError:
             continue
         assert found is None or same(found, ABOUT)
@@ -210,7 +210,7 @@ def test_a_damaged_file_gives_a_sentence_or_nothing_or_the_truth(data: st.DataOb
 @given(st.binary(max_size=200))
 def test_any_content_of_our_chunk_gives_a_sentence(content: bytes) -> None:
     with pytest.raises(MMHError):
-        read_about(with_chunk(KEYWORD.encode() + b"\0" + content))
+        read_image_metadata(with_chunk(KEYWORD.encode() + b"\0" + content))
 
 
 json_values = st.one_of(
@@ -222,7 +222,7 @@ json_values = st.one_of(
 @given(st.sampled_from(sorted(asdict(ABOUT))), json_values)
 def test_any_value_of_a_field_is_taken_whole_or_refused(name: str, value: object) -> None:
     try:
-        found = read_about(changed(**{name: value}))
+        found = read_image_metadata(changed(**{name: value}))
     except MMHError:
         return
     assert found is not None
@@ -272,7 +272,7 @@ def test_any_value_of_a_field_is_taken_whole_or_refused(name: str, value: object
 )
 def test_impossible_claims_are_refused(claims: dict[str, object]) -> None:
     with pytest.raises(MMHError):
-        read_about(changed(**claims))
+        read_image_metadata(changed(**claims))
 
 
 @pytest.mark.parametrize(
@@ -293,27 +293,27 @@ def test_impossible_claims_are_refused(claims: dict[str, object]) -> None:
 )
 def test_what_is_no_settings_is_refused(text: str | bytes) -> None:
     with pytest.raises(MMHError):
-        read_about(with_text(text))
+        read_image_metadata(with_text(text))
 
 
 def test_compressed_text_is_not_unpacked() -> None:
     bomb = zlib.compress(b" " * 10_000_000)
     with pytest.raises(MMHError, match="another way"):
-        read_about(with_chunk(KEYWORD.encode() + b"\0\1\0\0\0" + bomb))
+        read_image_metadata(with_chunk(KEYWORD.encode() + b"\0\1\0\0\0" + bomb))
 
 
 def test_a_wrong_checksum_is_refused() -> None:
     content = KEYWORD.encode() + b"\0\0\0\0\0" + TEXT.encode()
-    assert same(read_about(with_chunk(content)), ABOUT)
+    assert same(read_image_metadata(with_chunk(content)), ABOUT)
     with pytest.raises(MMHError, match="damaged"):
-        read_about(with_chunk(content, checksum=0))
+        read_image_metadata(with_chunk(content, checksum=0))
 
 
 def test_a_chunk_that_claims_gigabytes_is_refused_at_once() -> None:
     start = png_bytes(IMAGE, None)[:33]
     claim = struct.pack(">I4s", 2**31 - 1, b"iTXt") + KEYWORD.encode() + b"\0\0\0\0\0{}"
     with pytest.raises(MMHError, match="damaged"):
-        read_about(start + claim)
+        read_image_metadata(start + claim)
 
 
 @pytest.mark.parametrize(
@@ -328,17 +328,17 @@ def test_what_is_no_image_is_refused(image: torch.Tensor) -> None:
 def test_settings_from_before_there_were_windows_are_read_as_one() -> None:
     values = json.loads(TEXT)
     del values["windows"]
-    assert same(read_about(with_text(json.dumps(values))), ABOUT)
+    assert same(read_image_metadata(with_text(json.dumps(values))), ABOUT)
 
 
 def test_settings_from_before_probes_were_counted_leave_their_number_unknown() -> None:
     unknown = replace(ABOUT, lid_draws=None, lid_unconditional_draws=None)
     values = json.loads(TEXT)
     del values["lid_draws"], values["lid_unconditional_draws"]
-    assert same(read_about(with_text(json.dumps(values))), unknown)
+    assert same(read_image_metadata(with_text(json.dumps(values))), unknown)
 
 
 @pytest.mark.parametrize("draws", [0, -1, 2.5, "8"])
 def test_an_impossible_number_of_probes_is_refused(draws: object) -> None:
     with pytest.raises(MMHError):
-        read_about(changed(lid_draws=draws))
+        read_image_metadata(changed(lid_draws=draws))

@@ -23,7 +23,7 @@ from mmh_core.records import MMHError
 from mmh_core.report import image_command, image_report, run_files, run_summary, run_zip
 from mmh_core.report.charts import HEIGHT, WIDTH, Chart, round_ticks, svg
 from mmh_core.report.folder import check_folder, write_folder
-from mmh_core.report.image_files import about_of, png_bytes, read_about
+from mmh_core.report.image_files import metadata_of, png_bytes, read_image_metadata
 from mmh_core.report.page import percentile_words
 from mmh_core.report.summary import paragraph
 from mmh_core.studies.images.run import ImageRun, ImageVerdict
@@ -350,8 +350,8 @@ def test_the_zip_is_the_same_every_time_and_holds_the_files(run: ImageRun) -> No
         "images.csv",
     ]
     for one in run.images:
-        about = read_about(found[f"{one.index:03d}-seed-{one.seed}.png"])
-        assert repr(about) == repr(about_of(run, one))
+        about = read_image_metadata(found[f"{one.index:03d}-seed-{one.seed}.png"])
+        assert repr(about) == repr(metadata_of(run, one))
     assert json.loads(found["run.json"])["command"] == COMMAND
     assert found["report.html"].decode() == image_report(run, COMMAND)
     assert found["images.csv"][:3] == b"\xef\xbb\xbf"
@@ -472,7 +472,7 @@ def test_what_a_run_lacks_and_what_was_chosen_for_its_model_are_in_page_figures_
     assert "No LID: &lt;b&gt;too&lt;/b&gt; large." in page and "Read as v." in page
     found = run_summary(lacking)
     assert (found["missing"], found["model_notes"]) == ([*lacking.missing], ["Read as v."])
-    about = about_of(lacking, lacking.images[0])
-    assert read_about(png_bytes(lacking.images[0].image, about)) == about
+    about = metadata_of(lacking, lacking.images[0])
+    assert read_image_metadata(png_bytes(lacking.images[0].image, about)) == about
     assert about.missing == lacking.missing
     assert run_summary(run)["missing"] == []

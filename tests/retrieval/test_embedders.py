@@ -16,6 +16,7 @@ from mmh_core.retrieval.embedders import (
     Preprocessing,
     embed_all,
     files_digest,
+    similarity_to_others,
 )
 from tests.retrieval.drawings import compressed, cropped, drawings, found_share, mirrored
 
@@ -159,3 +160,13 @@ def test_digests_tell_contents_and_names_apart(tmp_path: Path) -> None:
     b.write_bytes(b"2")
     assert files_digest([a, b]) == before
     assert files_digest([a, b.rename(tmp_path / "c")]) != before
+
+
+def test_the_similarity_to_others_is_the_mean_over_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(4, 5, generator=generator)
+    pairs = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=2)
+    expected = [(pairs[i].sum() - pairs[i, i]) / 3 for i in range(4)]
+    found = similarity_to_others(vectors)
+    assert found.tolist() == pytest.approx([float(one) for one in expected], abs=1e-6)
+    assert similarity_to_others(vectors[:1]).isnan().all()

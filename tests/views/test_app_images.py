@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 from mmh_core.cli.app import main
 from mmh_core.records import MMHError, Progress
 from mmh_core.report import image_command
-from mmh_core.report.image_files import about_of, png_bytes, settings_of
+from mmh_core.report.image_files import metadata_of, png_bytes, settings_of
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import ImageConfig, ImageRun
@@ -284,7 +284,7 @@ def test_a_link_to_a_job_that_is_not_there_is_said_to_be(
 
 def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: AppTest) -> None:
     run = example(OTHER)
-    data = png_bytes(run.images[1].image, about_of(run, run.images[1]))
+    data = png_bytes(run.images[1].image, metadata_of(run, run.images[1]))
     app.query_params["tab"] = "audit"
     sound(app.run())
     sound(app.file_uploader(key="im_file").upload("x.png", data).run())
@@ -508,7 +508,7 @@ def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> N
             run.config.sampling, steps=7, guidance=3.5, scheduler="euler", negative="fog"
         ),
     )
-    about = about_of(replace(run, config=config), run.images[1])
+    about = metadata_of(replace(run, config=config), run.images[1])
     data = png_bytes(run.images[1].image, about)
     app.query_params["tab"] = "audit"
     sound(app.run())
@@ -545,7 +545,7 @@ def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> N
 def test_several_images_are_audited_into_one_table(app: AppTest) -> None:
     run = example(OTHER)
     files = [
-        (f"{number} {HOSTILE}", png_bytes(image.image, about_of(run, image)))
+        (f"{number} {HOSTILE}", png_bytes(image.image, metadata_of(run, image)))
         for number, image in enumerate(run.images[:2])
     ]
     job = image_session.submit_audits([*files, ("notes.txt", b"no image")], run.config.model)

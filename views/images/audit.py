@@ -10,7 +10,7 @@ import torch
 
 from mmh_core.formats.embedded_prompts import prompts_in
 from mmh_core.records import MMHError
-from mmh_core.report.image_files import ImageAbout, read_about, settings_of
+from mmh_core.report.image_files import ImageMetadata, read_image_metadata, settings_of
 from mmh_core.retrieval.image_content import NAMED
 from mmh_core.studies.images.lid import LOG_DELTAS
 from mmh_core.studies.images.run import ImageConfig, ImageResult
@@ -54,7 +54,7 @@ def section(model: str) -> None:
         return
     data = file.getvalue()
     try:
-        about = read_about(data)
+        about = read_image_metadata(data)
     except MMHError as error:
         st.warning(layout.plain(str(error)), icon=":material/warning:")
         about = None
@@ -147,7 +147,7 @@ def _ready(model: str) -> bool:
     return choice.ready
 
 
-def _ours(about: ImageAbout) -> None:
+def _ours(about: ImageMetadata) -> None:
     """Show the settings that an image carries, with the way to restore them."""
     with st.container(border=True):
         st.markdown("**This image was generated here and carries its settings**")

@@ -12,6 +12,7 @@ import streamlit as st
 
 from mmh_core.counting import agreeing, plural
 from mmh_core.formats.export import frame_csv
+from mmh_core.formats.texts import short
 from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import verdict_words
 from mmh_core.records import MMHError
@@ -24,8 +25,8 @@ from views.images import session as image_session
 from views.widgets import downloads, job_panel, layout
 from views.widgets.words import number
 
-#: Images at once, and the side of a thumbnail.
-MOST, _THUMB = 200, 64
+#: Images at once, the side of a thumbnail, and letters of a file's name.
+MOST, _THUMB, _NAME = 200, 64, 80
 _TABLE = "im_audits_table"
 #: Returns what a result of a model is seen against.
 ContextOf = Callable[[str, ImageResult], detail.ImageContext]
@@ -52,7 +53,7 @@ def section(model: str, context_of: ContextOf) -> None:
         icon=":material/image_search:",
     ):
         with session.errors_as_messages():
-            named = [(_name(file.name), file.getvalue()) for file in files]
+            named = [(short(file.name, _NAME, end=True), file.getvalue()) for file in files]
             st.session_state[state.key("audits")] = image_session.submit_audits(named, model)
             st.rerun()
     job = st.session_state[state.key("audits")]
@@ -60,12 +61,6 @@ def section(model: str, context_of: ContextOf) -> None:
         st.caption("Each image is searched among all training images, and its LID is estimated.")
         return
     _audits(str(job), model, context_of)
-
-
-def _name(name: str) -> str:
-    """Return a file's name as one short line."""
-    text = " ".join(name.split())
-    return text if len(text) <= 80 else f"…{text[-79:]}"
 
 
 def _audits(job: str, model: str, context_of: ContextOf) -> None:

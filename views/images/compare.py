@@ -10,6 +10,7 @@ from html import escape
 import streamlit as st
 from torch import Tensor
 
+from mmh_core.formats.texts import short
 from mmh_core.plots.image_grid import difference, reduced, region_image
 from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.caption_kinds import kind_words
@@ -92,7 +93,7 @@ def neighbor(near: TrainingNeighbor, threshold: float = math.nan) -> str:
     times = "" if near.multiplicity == 1 else f" · {near.multiplicity:,} times in the training set"
     kind = f"{escape(kind_words(near.kind))} · " if near.kind else ""
     file = f"<br>{escape(near.file)}" if near.file else ""
-    text = escape(near.caption if len(near.caption) <= 90 else f"{near.caption[:87]}...")
+    text = escape(short(near.caption, 90))
     limit = "" if math.isnan(threshold) else f" (copy threshold {threshold:.3f})"
     caption = (
         f"similarity <b>{near.similarity:.3f}</b>{limit}<br>"

@@ -9,7 +9,7 @@ import streamlit as st
 from torch import Tensor
 
 from mmh_core.plots import images
-from mmh_core.report.image_files import about_of, png_bytes
+from mmh_core.report.image_files import metadata_of, png_bytes
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from views.images import compare, image_html, phrases, state
@@ -59,7 +59,7 @@ def stepper(run: ImageRun, chosen: ImageResult) -> None:
         downloads.offer(
             "PNG",
             f"{run.model.replace('/', '-')}-seed-{chosen.seed}.png",
-            lambda: png_bytes(chosen.image, about_of(run, chosen), chosen.latents),
+            lambda: png_bytes(chosen.image, metadata_of(run, chosen), chosen.latents),
             "im_png",
             help="The image with prompt, seed, settings, model digest and LID in its metadata; "
             "upload it under Audit an image to restore them",

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from mmh_core.formats.texts import short
 from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from views import kept_runs, subjects
 from views import models as model_session
-from views.kept_runs import JobView
+from views.kept_runs import LABEL, JobView
 from views.session import jobs
 from views.widgets.words import plural
 
@@ -117,7 +118,7 @@ def submit_images(config: ImageConfig) -> str:
     config = checked(config)
     model_session.check_allowed(config.model)
     count = len(config.prompts) * len(config.seeds)
-    label = f"{plural(count, 'image')}, {kept_runs.short(config.prompts[0])}"
+    label = f"{plural(count, 'image')}, {short(config.prompts[0], LABEL)}"
     return jobs().runner.submit(
         IMAGE_JOB,
         label,
@@ -268,11 +269,11 @@ def audits_job(job: str) -> JobView[AuditBatch]:
 
 def _basis_of(data: bytes, caption: str, subject: Subject) -> AuditBasis:
     """Return by what an image is judged; settings that are damaged count as none."""
-    from mmh_core.report.image_files import audit_basis, read_about
+    from mmh_core.report.image_files import audit_basis, read_image_metadata
 
     about = None
     with suppress(MMHError):
-        about = read_about(data)
+        about = read_image_metadata(data)
     return audit_basis(about, caption or None, subject.model)
 
 

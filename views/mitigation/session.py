@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmh_core.formats.texts import short
 from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError, Progress
 from views import kept_runs, subjects
 from views import models as model_session
-from views.kept_runs import JobView
+from views.kept_runs import LABEL, JobView
 from views.session import data_folder, jobs
 from views.start_options import start_options
 from views.widgets.words import plural
@@ -48,7 +49,7 @@ def submit_mitigation(config: MitigationConfig, *, trial: bool = False) -> str:
     config = checked(config)
     model_session.check_allowed(config.model)
     count = len(config.treatments)
-    label = f"{plural(count, 'mitigation')}, {kept_runs.short(config.prompts[0])}"
+    label = f"{plural(count, 'mitigation')}, {short(config.prompts[0], LABEL)}"
     return jobs().runner.submit(
         TRIAL_JOB if trial else MITIGATION_JOB,
         label,
@@ -76,7 +77,7 @@ def submit_robustness(run: MitigationRun) -> str:
 
     return jobs().runner.submit(
         MITIGATION_JOB,
-        f"Robustness, {kept_runs.short(run.config.prompts[0])}",
+        f"Robustness, {short(run.config.prompts[0], LABEL)}",
         study,
         device=model_session.device(),
         finish=_keep,
@@ -97,7 +98,7 @@ def submit_tokens(run: MitigationRun) -> str:
 
     return jobs().runner.submit(
         TOKEN_JOB,
-        f"token attribution of {kept_runs.short(config.prompts[0])}",
+        f"token attribution of {short(config.prompts[0], LABEL)}",
         study,
         device=model_session.device(),
         finish=_keep,

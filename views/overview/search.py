@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from mmh_core.counting import agreeing, plural
+from mmh_core.formats.texts import short
 from views.overview import session as overview_session
 from views.overview.recent import job_row, listed
 from views.widgets import layout
@@ -46,7 +47,7 @@ def section() -> None:
         listed(
             [
                 (
-                    _short(item.prompt),
+                    short(item.prompt, _SHOWN),
                     f"review?{urlencode({'queue': item.queue, 'item': item.position})}",
                     f"item {item.position:,} of {item.queue_name}",
                 )
@@ -57,8 +58,3 @@ def section() -> None:
 
 def _first(more: bool) -> str:
     return f", the first {MOST}" if more else ""
-
-
-def _short(prompt: str) -> str:
-    text = " ".join(prompt.split())
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmh_core.dimension import jacobian
 from mmh_core.records import MMHError
-from mmh_core.report.image_files import about_of, png_bytes
+from mmh_core.report.image_files import metadata_of, png_bytes
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.studies.images.audit import audit_study
 from mmh_core.studies.images.lid import LOG_DELTAS, estimate_lid, estimate_lids
@@ -130,7 +130,7 @@ def test_the_file_of_an_image_has_the_lid_of_its_run(
     subject = Subject(model, None, Calibration(normal_of(model, [0.0, 1e9])))
     *_, end = image_study(replace(CONFIG, seeds=seeds, sampling=own), subject)
     for image in end.partial.images:
-        data = png_bytes(image.image, about_of(end.partial, image), image.latents)
+        data = png_bytes(image.image, metadata_of(end.partial, image), image.latents)
         *_, audit = audit_study(data, "the cat", subject)
         assert torch.equal(audit.partial.latents, image.latents)
         read, generated = audit.partial.lid, image.lid
@@ -148,7 +148,7 @@ def test_latents_that_are_not_the_images_are_not_taken(model: TextToImage, chang
         "turned": image.latents.flip(2),
         "other shape": image.latents[:, :2],
     }[change]
-    data = png_bytes(image.image, about_of(run, image), latents)
+    data = png_bytes(image.image, metadata_of(run, image), latents)
     *_, end = audit_study(data, "the cat", Subject(model))
     expected = model.encode(image.image[None].float() / 255)[0]
     torch.testing.assert_close(end.partial.latents, expected)
