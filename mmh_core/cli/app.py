@@ -21,7 +21,7 @@ from mmh_core.cli.index import index
 from mmh_core.cli.inputs import seed_numbers
 from mmh_core.cli.mitigation import mitigate, mitigation_benchmark
 from mmh_core.cli.options import PARTS_HELP, JsonFile, RunFile, Seed, Seeds
-from mmh_core.cli.output import check_places, run_steps, write_json
+from mmh_core.cli.output import check_writable, run_steps, write_json
 from mmh_core.cli.pocket import app as pocket
 from mmh_core.cli.review import app as review
 from mmh_core.cli.scan import TABLE_HELP, calibrate, scan
@@ -79,7 +79,7 @@ def manifold(
     from mmh_core.studies.manifolds.config import checked, default_config
     from mmh_core.studies.manifolds.study import manifold_study
 
-    check_places(out, json_file)
+    check_writable(out, json_file)
     config = default_config(name, points=points, seed=seed)
     options: dict[str, Any] = {
         "duplicates": duplicates,
@@ -108,7 +108,7 @@ def lid_benchmark(
     """Compare every LID estimator with closed forms and on trained networks; print the tables."""
     from mmh_core.studies.manifolds.lid_benchmark import CASES, lid_benchmark
 
-    check_places(json_file)
+    check_writable(json_file)
     names = tuple(CASES)
     if cases is not None:
         names = tuple(case.strip() for case in cases.split(",") if case.strip())

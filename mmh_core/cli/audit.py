@@ -20,7 +20,7 @@ from mmh_core.cli.options import (
     JsonFile,
     ModelName,
 )
-from mmh_core.cli.output import check_places, run_steps, write_json
+from mmh_core.cli.output import check_writable, run_steps, write_json
 from mmh_core.counting import plural
 from mmh_core.records import MMHError
 
@@ -62,7 +62,7 @@ def audit(
     from mmh_core.retrieval.images import read_image
     from mmh_core.text_to_image.requests import check_prompt
 
-    check_places(json_file)
+    check_writable(json_file)
     if caption is not None and caption.strip():
         check_prompt(caption)
     single = len(image) == 1 and not image[0].is_dir()

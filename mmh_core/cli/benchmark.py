@@ -27,7 +27,7 @@ from mmh_core.cli.options import (
     Windows,
     WorkFolder,
 )
-from mmh_core.cli.output import check_places, run_steps
+from mmh_core.cli.output import check_writable, run_steps
 from mmh_core.records import MMHError
 
 
@@ -85,7 +85,7 @@ def benchmark(
     from mmh_core.text_to_image.model_names import home
     from mmh_core.text_to_image.stable_diffusion import check_model
 
-    check_places(out, json_file)
+    check_writable(out, json_file)
     if merge:
         if prompts is not None or reference is not None:
             raise MMHError("--merge reads finished runs: give --json or --out alone beside it.")

@@ -16,7 +16,7 @@ from mmh_core.cli.furnish_examples import (
 )
 from mmh_core.cli.furnishing import POCKET, Furnishing
 from mmh_core.cli.options import DeviceName, WorkFolder
-from mmh_core.cli.output import check_places, run_steps, write_json
+from mmh_core.cli.output import check_writable, run_steps, write_json
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.subject.devices import device_of
@@ -74,7 +74,7 @@ def run_stages(
     `stages` are those of the first world unless given.
     """
     stages = STAGES if stages is None else stages
-    check_places(shared.work / "done", shared.folder / "x")
+    check_writable(shared.work / "done", shared.folder / "x")
     for name in [stage for stage in stages if stage in chosen]:
         mark = shared.work / f"{name}.done"
         if not restart and mark.exists() and mark.read_text().strip() == shared.model.sha256:

@@ -17,7 +17,7 @@ from mmh_core.cli.furnish import (
 )
 from mmh_core.cli.furnish_examples import image_example, mitigation_example
 from mmh_core.cli.furnishing import Furnishing
-from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
+from mmh_core.cli.output import check_writable, run_steps, run_to_end, write_json
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.retrieval.umap_layout import umap_layout_steps
@@ -82,7 +82,7 @@ def run_second(
     from mmh_core.pocket.assets import world_number
     from mmh_core.pocket.second.embedded import embed_second
 
-    check_places(at.work / "done", at.folder / "x")
+    check_writable(at.work / "done", at.folder / "x")
     if MODEL_STAGE in chosen:
         shop, mark = inspection.shop, at.work / f"{MODEL_STAGE}.done"
         stamp = shop.stamp("assembly")

@@ -21,7 +21,7 @@ from mmh_core.cli.options import (
     Seeds,
     Windows,
 )
-from mmh_core.cli.output import check_places, run_steps, warn
+from mmh_core.cli.output import check_writable, run_steps, warn
 
 if TYPE_CHECKING:
     from mmh_core.studies.images.run import ImageConfig, ImageRun
@@ -72,7 +72,7 @@ def images(
     from mmh_core.studies.images.study import checked, image_study
 
     check_folder(out)
-    check_places(keep)
+    check_writable(keep)
     options: dict[str, Any] = {
         "prompts": tuple(prompt),
         "seeds": seed_numbers(seeds),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mmh_core.cli.output import check_places, run_steps, warn
+from mmh_core.cli.output import check_writable, run_steps, warn
 from mmh_core.installation import PROGRAM
 from mmh_core.records import LabelledPrompt, MMHError
 
@@ -32,7 +32,7 @@ def kept_calibration(path: Path) -> Calibration | None:
             f"{printable_path(path)} is a folder: name a file for the calibration, such as "
             f"{printable_path(path / FILE)}."
         )
-    check_places(path)
+    check_writable(path)
     if not path.exists():
         return None
     try:

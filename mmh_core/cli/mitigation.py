@@ -33,7 +33,7 @@ from mmh_core.cli.options import (
     Windows,
     WorkFolder,
 )
-from mmh_core.cli.output import check_places, run_steps, warn, write_json
+from mmh_core.cli.output import check_writable, run_steps, warn, write_json
 from mmh_core.formats.markdown import markdown_table
 from mmh_core.records import MMHError
 
@@ -103,7 +103,7 @@ def mitigate(
     from mmh_core.text_to_image.requests import Sampling
 
     check_folder(out)
-    check_places(keep)
+    check_writable(keep)
     if words and keep is None:
         raise MMHError(
             "--words keeps the token attribution beside the run: say where by --keep FILE."
@@ -188,7 +188,7 @@ def mitigation_benchmark(
         listed_paraphrases,
     )
 
-    check_places(json_file, work / "record")
+    check_writable(json_file, work / "record")
     numbers = seed_numbers(seeds)
     if captions < 1:
         raise MMHError(f"{captions} captions: ask for at least one.")

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 LIVE, LOGGED = 0.5, 30.0
 
 
-def check_places(*paths: Path | None) -> None:
+def check_writable(*paths: Path | None) -> None:
     """Refuse a file that cannot be written, before the work and not after it.
 
     None stands for no file. Raises MMHError.

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
-from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
+from mmh_core.cli.output import check_writable, run_steps, run_to_end, write_json
 from mmh_core.cli.pocket_second import (
     build_second,
     check_second_world,
@@ -94,7 +94,7 @@ def build_command(
     if seed < 0:
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")
     if which == 2:
-        check_places(work / SECOND / CARD)
+        check_writable(work / SECOND / CARD)
         build_second(stage, work / SECOND, seed=seed, minutes=minutes, device=device)
         return
     if stage is not None:
@@ -102,7 +102,7 @@ def build_command(
             "Stages are those of the second world: add --world 2, or leave --stage out."
         )
     # Before hours of work, and not after them.
-    check_places(out / CARD, work / CARD)
+    check_writable(out / CARD, work / CARD)
     torch_device = device_of(device)
     config = replace(BuildConfig(), seed=seed)
     if minutes is not None:
@@ -158,7 +158,7 @@ def check_command(
     from mmh_core.pocket.check import check
     from mmh_core.subject.calibration import image_calibration
 
-    check_places(json_file, packed)
+    check_writable(json_file, packed)
     if which == 2:
         if packed is not None:
             pack_second_check(work / SECOND, packed, device=device)

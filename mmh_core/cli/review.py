@@ -11,7 +11,7 @@ import typer
 
 from mmh_core.cli.inputs import load_subject
 from mmh_core.cli.options import CalibrationFile, CaseFile, DeviceName
-from mmh_core.cli.output import check_places, run_steps
+from mmh_core.cli.output import check_writable, run_steps
 from mmh_core.counting import plural
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM, assets
@@ -178,7 +178,7 @@ def export_command(
     """Write a queue with its evidence, judgements and runs to one zip file."""
     from mmh_core.store.case_export import export_case
 
-    check_places(out)
+    check_writable(out)
     with _examined(data) as file:
         made = export_case(file, queue, data / "runs", out)
     typer.echo(f"{out}: {made.items:,} items, {made.verdicts:,} rows, {made.runs:,} runs.")
@@ -213,7 +213,7 @@ def demonstration_command(
     """Generate and analyze prompts of the shipped model, as the queue that the app opens with."""
     from mmh_core.text_to_image.catalogue import CATALOGUE
 
-    check_places(out)
+    check_writable(out)
     folder = Path(CATALOGUE["pocket-sd"].source)
     write_demonstration(load_subject("pocket-sd", device, calibration=calibration), folder, out)
 

@@ -19,7 +19,7 @@ from mmh_core.cli.options import (
     ModelName,
     Windows,
 )
-from mmh_core.cli.output import check_places, run_steps, write_json
+from mmh_core.cli.output import check_writable, run_steps, write_json
 from mmh_core.formats.markdown import markdown_table
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def score(
     from mmh_core.text_to_image.requests import check_prompt
     from mmh_core.text_to_image.stable_diffusion import check_model
 
-    check_places(json_file)
+    check_writable(json_file)
     # Before the model is loaded, which takes its time.
     for prompt in prompts:
         check_prompt(prompt)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mmh_core.cli.output import check_places
+from mmh_core.cli.output import check_writable
 from mmh_core.installation import app_folder
 from mmh_core.records import MMHError
 from mmh_core.store.users import read_users, write_user
@@ -73,7 +73,7 @@ def user(
 
     The password is asked for twice, or read as one line where no terminal is attached.
     """
-    check_places(users)
+    check_writable(users)
     if users.exists():
         read_users(users)
     if sys.stdin.isatty():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import KEEP, DeviceName, JsonFile, Seed
-from mmh_core.cli.output import check_places, run_steps, write_json
+from mmh_core.cli.output import check_writable, run_steps, write_json
 from mmh_core.cli.tables import plain
 from mmh_core.formats.markdown import markdown_table
 from mmh_core.subject.devices import device_of
@@ -44,7 +44,7 @@ def training_mitigation(
     from mmh_core.subject.training_set import pocket_training_set
     from mmh_core.text_to_image.stable_diffusion import load
 
-    check_places(out, json_file)
+    check_writable(out, json_file)
     usual = TrainingMitigationConfig(seed=seed)
     total = usual.steps if steps is None else steps
     at = tuple(max(1, round(step * total / usual.steps)) for step in usual.snapshot_steps)

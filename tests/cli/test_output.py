@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.cli import output as cli_output
-from mmh_core.cli.output import check_places, run_steps, run_to_end, write_json
+from mmh_core.cli.output import check_writable, run_steps, run_to_end, write_json
 from mmh_core.records import MMHError, Progress
 
 #: Seconds at which work yields, and what it says.
@@ -112,17 +112,17 @@ def test_work_that_yields_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -
 
 def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    check_places(None, tmp_path / "new", tmp_path / "file", tmp_path / "a" / "b" / "new")
+    check_writable(None, tmp_path / "new", tmp_path / "file", tmp_path / "a" / "b" / "new")
     for path in (tmp_path, tmp_path / "file" / "below", Path("/")):
         with pytest.raises(MMHError, match="cannot be written"):
-            check_places(None, tmp_path / "new", path)
+            check_writable(None, tmp_path / "new", path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_device_is_refused_before_the_work() -> None:
     for path in (Path("/dev/zero"), Path("/dev/stdout")):
         with pytest.raises(MMHError, match="device or a pipe"):
-            check_places(None, path)
+            check_writable(None, path)
 
 
 def test_json_is_the_same_printed_and_written_and_holds_no_nan(
