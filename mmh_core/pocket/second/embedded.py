@@ -235,12 +235,18 @@ def second_references(folder: Path, count: int) -> tuple[str, ...]:
 
 
 def second_example(folder: Path, kind: str) -> str:
-    """Return the caption of a kind in the calibration half with the most copies, then images."""
+    """Return the caption of a kind in the calibration half that shows the kind best.
+
+    The most copies; then of what is duplicated the fewest distinct images, so that all seeds copy
+    the same one, and of all else the most; then the greatest LID*.
+    """
     table = read_prompts(folder)
     table = table[(table.split == "calibration") & table.trained & (table.kind == kind)]
     if table.empty:
         raise MMHError(f"The world beside {folder} has no caption of the kind {kind}.")
-    return str(table.sort_values(["copies", "images", "lid"], kind="stable").caption.iloc[-1])
+    few = kind in ("duplicate", "near-duplicate")
+    table = table.assign(shown=-table.images if few else table.images)
+    return str(table.sort_values(["copies", "shown", "lid"], kind="stable").caption.iloc[-1])
 
 
 def _entry(

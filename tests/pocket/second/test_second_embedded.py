@@ -203,7 +203,9 @@ def test_the_example_of_a_kind_is_the_one_copied_most(furnished: Path) -> None:
     text = second_example(furnished, "duplicate")
     dose = table[(table.caption == text) & table.trained]
     half = table[(table.split == "calibration") & table.trained & (table.kind == "duplicate")]
+    most = half[half.copies == half.copies.max()]
     assert dose.copies.iloc[0] == half.copies.max()
+    assert dose.images.iloc[0] == most.images.min()
     with pytest.raises(MMHError, match="no caption of the kind varied"):
         second_example(furnished, "varied")
 
