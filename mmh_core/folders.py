@@ -64,6 +64,19 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             release()
 
 
+def remove_abandoned(parent: Path) -> None:
+    """Remove what killed writers left in a folder, whatever folder they meant to write.
+
+    `replacing_folder` does so for its own target alone, which for a name that is new each time
+    never comes again.
+    """
+    for lock in sorted(parent.glob(f"{HELD}*")):
+        if is_held(lock):
+            continue
+        shutil.rmtree(parent / f"{WRITING}{lock.name[len(HELD) :]}", ignore_errors=True)
+        lock.unlink(missing_ok=True)
+
+
 def names_in_place(folder: Path, what: str) -> set[str]:
     """Return the names in a folder that is to be replaced, none where nothing is there.
 

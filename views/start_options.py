@@ -23,7 +23,8 @@ class StartOptions:
 
     `data` is where the app keeps what it makes, `models` a folder of models to choose from,
     `index` and `index_images` a training set to search with its `embedder`, `endpoint` the
-    address of a service that rewords prompts, `users` the list of those who may sign in.
+    address of a service that rewords prompts, `users` the list of those who may sign in, and
+    `server_files` a folder in which files of this machine may be named from the browser.
     """
 
     data: Path
@@ -33,6 +34,7 @@ class StartOptions:
     embedder: str
     endpoint: str | None
     users: Path | None
+    server_files: Path | None = None
 
 
 def start_options(arguments: Sequence[str] | None = None) -> StartOptions:
@@ -51,6 +53,7 @@ def start_options(arguments: Sequence[str] | None = None) -> StartOptions:
         embedder=given.embedder,
         endpoint=given.endpoint or None,
         users=place(given.users),
+        server_files=place(given.server_files),
     )
 
 
@@ -75,7 +78,12 @@ def checked(arguments: Sequence[str]) -> StartOptions:
         if not value and (not left or left.pop(0).startswith("--")):
             raise MMHError(f"{option} needs a value after it.")
     options = start_options(arguments)
-    for name, folder in (("--models", options.models), ("--index", options.index)):
+    named_folders = {
+        "--models": options.models,
+        "--index": options.index,
+        "--server-files": options.server_files,
+    }
+    for name, folder in named_folders.items():
         if folder is not None and not folder.is_dir():
             raise MMHError(f"{name}: there is no folder {folder}. Check its name.")
     if options.index_images is not None and not options.index_images.is_dir():
@@ -100,7 +108,8 @@ def _check_kept(data: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--data", "--models", "--index", "--index-images", "--endpoint", "--users"):
+    names = ("--data", "--models", "--index", "--index-images", "--endpoint", "--users")
+    for name in (*names, "--server-files"):
         parser.add_argument(name, default=None)
     parser.add_argument("--embedder", default="pixels")
     parser.add_argument(_CALLED_FROM, type=Path, default=Path.cwd())

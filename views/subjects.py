@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 _LOADING = importing.LOCK
 
 
-def subject(name: str) -> Subject:
-    """Return a model with its training set and its calibrations. Errors: MMHError."""
+def subject(name: str, searched: IndexedFolder | None = None) -> Subject:
+    """Return a model with its training set and its calibrations. Errors: MMHError.
+
+    `searched` is the training set that a person chose in place of the model's own.
+    """
     from mmh_core.subject.subject import Subject
 
     calibrated = replace(own_calibration(name), early=calibration(name))
-    return Subject(model(name), training_set(name), calibrated, name)
+    return Subject(model(name), training_set(name, searched), calibrated, name)
 
 
 def use_threads(name: str) -> None:
@@ -123,21 +126,25 @@ def unread_words(name: str, prompt: str, windows: int = 1) -> str:
     return "" if loaded is None else unread_text(loaded.in_windows(windows), prompt).words()
 
 
-def training_set(name: str) -> TrainingSet | None:
-    """Return the training set that belongs to a model, None where nobody has it.
+def training_set(name: str, searched: IndexedFolder | None = None) -> TrainingSet | None:
+    """Return the training set that is searched with a model, None where nobody has one.
 
-    For a model without its own that is the index the app was started with. Errors: MMHError.
+    It is the one that a person chose (`searched`), else the model's own, else the index the app
+    was started with. Errors: MMHError.
     """
+    if searched is not None:
+        # As `open_subject` does with an index that is named.
+        return replace(_folder_reference(searched), cause=own_calibration(name).cause)
     folder = models.folder_of(name)
     if folder is not None and (folder / "world.json").exists():
         stamp = (folder / "manifest.json").stat().st_mtime_ns
         drawing.wait_until_drawn(folder, stamp)
         return _pocket_reference(str(folder), stamp)
-    searched = models.searched_folder()
-    return None if searched is None else _folder_reference(searched)
+    started = models.searched_folder()
+    return None if started is None else _folder_reference(started)
 
 
-@st.cache_resource(show_spinner="Opening the index", max_entries=1)
+@st.cache_resource(show_spinner="Opening the index", max_entries=2)
 def _folder_reference(searched: IndexedFolder) -> TrainingSet:
     from mmh_core.retrieval.embedder_choice import load_embedder
     from mmh_core.subject.training_set import folder_training_set

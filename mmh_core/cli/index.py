@@ -43,16 +43,15 @@ def index(
     """
     from mmh_core.retrieval.captions import read_captions
     from mmh_core.retrieval.embedder_choice import load_embedder
-    from mmh_core.retrieval.folder import index_folder, summary
-    from mmh_core.retrieval.index_files import check_place, save_index
+    from mmh_core.retrieval.folder import summary, write_index
+    from mmh_core.retrieval.index_files import check_place
 
     check_place(out)
     # Before the embedder is loaded, which takes its time.
     table = None if captions is None else read_captions(captions, column)
-    indexed = run_steps(index_folder(folder, load_embedder(embedder), captions=table))
+    indexed = run_steps(write_index(folder, out, load_embedder(embedder), captions=table))
     if indexed.index is None:
         raise ValueError(f"{folder} gave no index.")
-    save_index(indexed.index, out, files=indexed.files, left_out=indexed.left_out)
     write_json(
         {
             "folder": printable_path(folder),

@@ -37,8 +37,10 @@ def open_app(
     folder .mmh: of the project in a checkout, of the present folder where the program was
     installed), --models FOLDER of models to choose from, --index INDEX with --index-images
     FOLDER and --embedder NAME for a training set to search, --endpoint URL of a service that
-    rewords prompts, --users FILE of those who may sign in. Names of files and folders are those of
-    the present folder.
+    rewords prompts, --users FILE of those who may sign in, --server-files FOLDER in which models
+    and training images may be named from the browser (everywhere, where this machine alone reaches
+    the app; nowhere on a shared server without it). Names of files and folders are those of the
+    present folder.
     """
     root = str(app_folder())
     arguments = started_with(options or [], Path.cwd())

@@ -23,6 +23,7 @@ from mmh_core.retrieval.image_content import NAMED
 from mmh_core.retrieval.image_names import printable_path
 from mmh_core.retrieval.images import RefusedImage, read_image
 from mmh_core.retrieval.index import Index, build_index
+from mmh_core.retrieval.index_files import check_place, save_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +107,21 @@ def index_folder(
         _captions(captions, folder, files_or_count),
         batch_size,
     )
+
+
+def write_index(
+    folder: Path, out: Path, embedder: Embedder, *, captions: CaptionTable | None = None
+) -> Iterator[Progress[FolderIndex]]:
+    """Index a folder as `index_folder` does, and write the index to `out`; for command and app.
+
+    Errors: MMHError of both, also for a place where no index may be written.
+    """
+    check_place(out)
+    for progress in index_folder(folder, embedder, captions=captions):
+        yield progress
+        indexed = progress.partial
+        if indexed.index is not None:
+            save_index(indexed.index, out, files=indexed.files, left_out=indexed.left_out)
 
 
 def summary(index: FolderIndex) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from mmh_core.formats.untrusted import error_text, parse_json, quoted, typed_value
+from mmh_core.formats.zip_files import DAMAGE, check_directory, checked_entries
 from mmh_core.records import MMHError
 from mmh_core.store.queues import MAX_ITEMS
 from mmh_core.store.review_records import MAX_THUMBNAIL, RUN_NAME
@@ -95,17 +94,15 @@ def opened_case(path: Path) -> Iterator[CaseArchive]:
     try:
         if not path.is_file():
             raise MMHError(f"There is no file {quoted(str(path), 200)}: name a case file.")
-        _check_directory(path)
         # Opened here: the zip reader keeps a file open for as long as an entry is half read.
-        with path.open("rb") as data, ZipFile(data) as archive:
-            yield CaseArchive(archive, _listed(archive))
+        with path.open("rb") as data:
+            check_directory(data, MAX_ENTRIES, MAX_DIRECTORY)
+            with ZipFile(data) as archive:
+                yield CaseArchive(archive, _listed(archive))
     except MMHError:
         raise
     # Of the zip reader, zlib and the JSON reader, on damaged or hostile bytes.
-    except (
-        *(BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError),
-        *(NotImplementedError, RecursionError, OverflowError, OSError),
-    ) as error:
+    except (*DAMAGE, OSError) as error:
         raise MMHError(
             f"{quoted(path.name)[1:-1]} is no case file, or was damaged or changed "
             f"({error_text(error)}): export the case "
@@ -113,33 +110,10 @@ def opened_case(path: Path) -> Iterator[CaseArchive]:
         ) from error
 
 
-def _check_directory(path: Path) -> None:
-    """Refuse a list of entries that is too long to be read at all (PKWARE's appnote, 4.3.14)."""
-    with path.open("rb") as file:
-        # The end record takes 22 bytes, and the zip64 record and its locator 56 and 20 before it.
-        file.seek(max(0, path.stat().st_size - 98))
-        tail = file.read(98)
-    end = tail[-22:]
-    if len(end) < 22 or end[:4] != b"PK\x05\x06":
-        raise ValueError("it does not end like a zip file")
-    entries, size = struct.unpack("<HI", end[10:16])
-    if tail[-42:-38] == b"PK\x06\x07":
-        if tail[:4] != b"PK\x06\x06":
-            raise ValueError("its end is damaged")
-        entries, size = struct.unpack("<QQ", tail[32:48])
-    if entries > MAX_ENTRIES or size > MAX_DIRECTORY:
-        raise ValueError(f"it lists {entries:,} entries, more than {MAX_ENTRIES:,}")
-
-
 def _listed(archive: ZipFile) -> dict[str, ListedEntry]:
     """Return size and digest of each entry by contents.json; refuse any other entries."""
-    infos = archive.infolist()
+    infos = checked_entries(archive)
     names = {info.filename for info in infos}
-    if len(names) != len(infos):
-        raise ValueError("an entry is there twice")
-    for info in infos:
-        if info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-            raise ValueError(f"{info.filename[:80]!r} is packed in another way")
     # In proportion to the entries, which are there already: a list of more would only cost memory.
     most = min(MAX_DIRECTORY, _LISTING * (len(infos) + 8))
     with archive.open("contents.json") as entry:

@@ -206,7 +206,8 @@ def test_every_way_to_start_the_app_starts_it(line: str, tmp_path: Path) -> None
     run("./mmh user Ada --users users.txt", tmp_path)
     (tmp_path / "MODELS").mkdir()
     port = free_port()
-    words = {"FOLDER": "MODELS" if "--models" in line else "DATA"}
+    is_there = "--models" in line or "--server-files" in line
+    words = {"FOLDER": "MODELS" if is_there else "DATA"}
     words |= {"INDEX": "MADE"}
     if "--index-images" in line:
         line = line.replace("--index-images FOLDER", "--index-images IMAGES")

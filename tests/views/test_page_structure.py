@@ -19,6 +19,7 @@ PAGES = [
     ("manifolds", {"tab": "training"}),
     ("images", {}),
     ("images", {"tab": "audit"}),
+    ("images", {"tab": "sets"}),
     ("images", {"tab": "compare", "other": "open"}),
     ("mitigation", {}),
     ("mitigation", {"tab": "grid"}),

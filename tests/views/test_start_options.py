@@ -37,6 +37,7 @@ def test_options_are_absolute_and_others_are_left_alone(elsewhere: Path) -> None
         (["--models", "nowhere"], "--models: there is no folder"),
         (["--models=nowhere"], "--models: there is no folder"),
         (["--models", __file__], "--models: there is no folder"),
+        (["--server-files", "nowhere"], "--server-files: there is no folder"),
         (["--index", "."], "belong together"),
         (["--index-images", "."], "belong together"),
         (["--index", "nowhere", "--index-images", "."], "--index: there is no folder"),

@@ -122,7 +122,7 @@ def _audit(job: str, model: str) -> None:
 
 def _job_of(data: bytes, caption: str, model: str) -> str:
     """Return the job that reads this image with this caption, submitted when it is new."""
-    request = (hashlib.sha256(data).hexdigest(), caption, model)
+    request = (hashlib.sha256(data).hexdigest(), caption, model, image_session.chosen_index())
     jobs = st.session_state.setdefault(_JOBS, {})
     # A server remembers its latest jobs only.
     if request not in jobs or not _remembered(jobs[request]):
@@ -209,7 +209,7 @@ def _take_caption(prompt: str) -> None:
 
 
 def _context(model: str, result: ImageResult) -> detail.ImageContext:
-    training, lid = subjects.training_set(model), result.lid
+    training, lid = subjects.training_set(model, image_session.chosen_index()), result.lid
     scale = LOG_DELTAS[0] if lid is None else lid.log_delta
     # Without a percentile the reference prompts are those of other weights.
     usable = lid is not None and not math.isnan(lid.percentile)

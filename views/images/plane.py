@@ -11,7 +11,6 @@ from mmh_core.records import MMHError
 from mmh_core.studies.images.map import ImageMap
 from mmh_core.studies.images.run import ImageRun
 from mmh_core.subject.caption_kinds import kind_words
-from views import subjects
 from views.images import image_html
 from views.images import session as image_session
 from views.images.settings import ImageSettings
@@ -33,11 +32,11 @@ _HEADS = {
 
 def section(run: ImageRun, settings: ImageSettings) -> None:
     """Show the map, and the table of what is selected in it."""
-    name, run_key = run.config.model, _run_key(run, settings)
+    run_key = _run_key(run, settings)
     image_map = _together(run)
     placed = "All images are placed together."
     if image_map is None:
-        image_map = image_session.image_map(name, run_key, run.images)
+        image_map = image_session.image_map(run, run_key)
         if image_map.axes.startswith("UMAP"):
             placed = (
                 "A generated image is placed between its 5 nearest training images, nearer to "
@@ -138,7 +137,7 @@ def _selection(run: ImageRun, image_map: ImageMap) -> None:
 
 def _listed(run: ImageRun, table: pd.DataFrame) -> None:
     """Show the rows with their images."""
-    training = subjects.training_set(run.config.model)
+    training = image_session.training_set_of(run)
     rows = {} if training is None else {int(i): row for row, i in enumerate(training.index.ids)}
     images = []
     for where, number in zip(table["where"], table["image"], strict=True):

@@ -20,7 +20,6 @@ from mmh_core.studies.detection.prompt_scan import scan_words
 from mmh_core.studies.images.conclusion import conclusion
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.subject.caption_kinds import kind_words
-from views import models
 from views.images import (
     audit,
     cards,
@@ -30,8 +29,10 @@ from views.images import (
     phrases,
     plane,
     state,
+    training_sets,
     vocabulary,
 )
+from views.images import session as image_session
 from views.images.settings import TABS, ImageSettings, form_of
 from views.images.state import choose_image, key
 from views.widgets import layout, player, reproduce, words
@@ -46,8 +47,8 @@ def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None
             _sections(run, settings)
         return
     _headline(run, settings, precomputed=precomputed)
-    # An image that somebody brings is not what this run is about.
-    shows_run = bool(run.images) and st.session_state[key("tab")] != "audit"
+    # An image or a training set that somebody brings is not what this run is about.
+    shows_run = bool(run.images) and st.session_state[key("tab")] not in ("audit", "sets")
     if shows_run:
         drawn = conclusion(run)
         layout.finding(drawn.finding)
@@ -69,6 +70,8 @@ def nothing(settings: ImageSettings) -> None:
     )
     layout.part("Audit an image", audit.SENTENCE)
     audit.section(settings.model)
+    layout.part("Training sets", training_sets.SENTENCE)
+    training_sets.section()
 
 
 def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None:
@@ -176,9 +179,9 @@ def _without_training_images(run: ImageRun) -> None:
     st.info(
         "**Cause not identifiable.** This model comes without training images, so a low LID "
         "can be seen but not explained, and no copy can be shown. What helps: seed-to-seed "
-        "similarity above, and training images to search. To add a folder of them, build an "
-        f"index with `{PROGRAM} index FOLDER --out INDEX` and start the app with `{PROGRAM} app "
-        "-- --index INDEX --index-images FOLDER`.",
+        "similarity above, and training images to search. Add them under **Training sets** "
+        f"below, or build an index with `{PROGRAM} index FOLDER --out INDEX` and start the app "
+        f"with `{PROGRAM} app -- --index INDEX --index-images FOLDER`.",
         icon=":material/help:",
     )
 
@@ -190,6 +193,9 @@ def _sections(run: ImageRun, settings: ImageSettings) -> None:
             if name == "audit":
                 layout.heading("Audit an image", audit.SENTENCE)
                 audit.section(settings.model)
+            elif name == "sets":
+                layout.heading("Training sets", training_sets.SENTENCE)
+                training_sets.section()
             elif name == "compare":
                 compare_runs.section(run, settings)
             elif name == "data":
@@ -228,11 +234,7 @@ def chosen_image(run: ImageRun) -> ImageResult:
 
 def _reproduce(run: ImageRun) -> None:
     """Show the command line, the link and the downloads."""
-    searched = models.searched_folder()
-    is_shipped = run.config.model == models.POCKET
-    command = image_command(
-        run.config, () if is_shipped or searched is None else searched.arguments()
-    )
+    command = image_command(run.config, image_session.index_arguments(run))
     # Named after model and seed alone: a prompt may hold what no file name should.
     name = f"{run.model.replace('/', '-')}-seed-{run.config.seeds[0]}"
     files = (

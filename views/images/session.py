@@ -16,7 +16,7 @@ import streamlit as st
 from mmh_core.formats.texts import short
 from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
-from views import kept_runs, subjects
+from views import kept_runs, own_indexes, subjects
 from views import models as model_session
 from views.kept_runs import LABEL, JobView
 from views.session import jobs
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from mmh_core.studies.images.examples import PromptExample
     from mmh_core.studies.images.map import ImageMap
     from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun
-    from mmh_core.subject.subject import Subject
+    from mmh_core.subject.subject import IndexedFolder, Subject
+    from mmh_core.subject.training_set import TrainingSet
 
 IMAGE_JOB = "images"
 MAP_JOB = "map"
 AUDIT_JOB = "audit"
 AUDITS_JOB = "audits"
+#: Where the page keeps the training set that was chosen; its own settings need torch.
+_CHOSEN_INDEX = "im_index"
 EXAMPLES = assets() / "images"
 #: Images of a run that goes between the steps of a long job, and does not wait for its end.
 SHORT = 8
@@ -55,24 +58,59 @@ def _examples(folder: str, stamp: int) -> tuple[PromptExample, ...]:
     return pocket_examples(Path(folder))
 
 
-def image_map(name: str, key: str, images: tuple[ImageResult, ...]) -> ImageMap:
-    """Return a map of a model's training images and of these; `key` names the images.
+def chosen_index() -> IndexedFolder | None:
+    """Return the kept training set that this window searches, None for the model's own."""
+    return own_indexes.indexed_folder(st.session_state.get(_CHOSEN_INDEX))
+
+
+def index_of(run: ImageRun) -> IndexedFolder | None:
+    """Return the training set that this window chose, where the run searched that one."""
+    chosen = chosen_index()
+    if chosen is None:
+        return None
+    training = subjects.training_set(run.config.model, chosen)
+    if training is None or training.embedder.name != run.embedder:
+        return None
+    return chosen if len(training.index) == run.searched else None
+
+
+def training_set_of(run: ImageRun) -> TrainingSet | None:
+    """Return the training set that a run is shown with. Errors: MMHError."""
+    return subjects.training_set(run.config.model, index_of(run))
+
+
+def index_arguments(run: ImageRun) -> tuple[str, ...]:
+    """Return the training set that a run searched for the command line, () for the model's own."""
+    index = index_of(run)
+    if index is None and run.config.model != model_session.POCKET:
+        index = model_session.searched_folder()
+    return () if index is None else index.arguments()
+
+
+def image_map(run: ImageRun, key: str) -> ImageMap:
+    """Return a map of the training images and of a run's; `key` names the run's images.
 
     Errors: MMHError for a damaged file.
     """
-    return _map(name, key, len(images), images)
+    return _map(run.config.model, index_of(run), key, len(run.images), run.images)
 
 
 @st.cache_resource(show_spinner="Placing the images", max_entries=8)
-def _map(name: str, key: str, count: int, _images: tuple[ImageResult, ...]) -> ImageMap:
+def _map(
+    name: str,
+    searched: IndexedFolder | None,
+    key: str,
+    count: int,
+    _images: tuple[ImageResult, ...],
+) -> ImageMap:
     from mmh_core.studies.images.map import component_map, precomputed_map
 
-    folder = model_session.folder_of(name)
+    folder = model_session.folder_of(name) if searched is None else None
     # Before the reference, which takes seconds to read.
     precomputed = None if folder is None else precomputed_map(folder, _images)
     if precomputed is not None:
         return precomputed
-    training = subjects.training_set(name)
+    training = subjects.training_set(name, searched)
     if training is None:
         return component_map(None, None, _images)
     return component_map(training.index, training.embedder, _images)
@@ -85,7 +123,7 @@ def submit_map(run: ImageRun) -> str:
     """
     from mmh_core.studies.images.map import FEWEST, umap_map
 
-    training = subjects.training_set(run.config.model)
+    training = training_set_of(run)
     index, embedder = (None, None) if training is None else (training.index, training.embedder)
     count = len(run.images) + (0 if index is None else len(index))
     if count < FEWEST:
@@ -117,12 +155,13 @@ def submit_images(config: ImageConfig) -> str:
 
     config = checked(config)
     model_session.check_allowed(config.model)
+    searched = chosen_index()
     count = len(config.prompts) * len(config.seeds)
     label = f"{plural(count, 'image')}, {short(config.prompts[0], LABEL)}"
     return jobs().runner.submit(
         IMAGE_JOB,
         label,
-        lambda: _study(config),
+        lambda: _study(config, searched),
         device=model_session.device(),
         finish=_keep,
         short=count <= SHORT,
@@ -133,13 +172,13 @@ def _keep(run: ImageRun) -> str:
     return kept_runs.keep(run if run.state == "complete" else replace(run, state="stopped"))
 
 
-def _study(config: ImageConfig) -> Iterator[Progress[ImageRun]]:
+def _study(config: ImageConfig, searched: IndexedFolder | None) -> Iterator[Progress[ImageRun]]:
     """Run the study on as many threads as its network is worth."""
     from mmh_core.studies.detection.prompt_scan import scanned
     from mmh_core.studies.images.study import image_study
 
     subjects.use_threads(config.model)
-    subject = subjects.subject(config.model)
+    subject = subjects.subject(config.model, searched)
     steps = image_study(config, subject)
     yield from scanned(steps, subject.model, subject.calibration.early)
 
@@ -220,10 +259,11 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
     read_image(data)
     check_text(caption, "caption")
     model_session.check_allowed(name)
+    searched = chosen_index()
 
     def work() -> Iterator[Progress[ImageResult]]:
         subjects.use_threads(name)
-        subject = subjects.subject(name)
+        subject = subjects.subject(name, searched)
         basis = _basis_of(data, caption, subject)
         yield from audit_study(data, basis.caption, subject, basis.sampling)
 
@@ -240,10 +280,11 @@ def submit_audits(files: Sequence[tuple[str, bytes]], name: str) -> str:
     from mmh_core.studies.images.audit_batch import AuditInput, audit_batch
 
     model_session.check_allowed(name)
+    searched = chosen_index()
 
     def work() -> Iterator[Progress[AuditBatch]]:
         subjects.use_threads(name)
-        subject = subjects.subject(name)
+        subject = subjects.subject(name, searched)
 
         def reader(data: bytes) -> Callable[[], AuditInput]:
             def read() -> AuditInput:

@@ -41,6 +41,7 @@ TABS = {
     "map": "Map of training images",
     "compare": "Compare runs",
     "audit": "Audit an image",
+    "sets": "Training sets",
     "data": "Data & reproduce",
 }
 SCHEDULERS: dict[SchedulerName, str] = {
@@ -60,7 +61,7 @@ WHOLE = {
     "windows": (1, MOST_WINDOWS),
 }
 #: What a link carries besides model, example and form.
-LINKED = ("tab", "image", "job", "audit", "audits", "plane", "other")
+LINKED = ("tab", "image", "job", "audit", "audits", "plane", "other", "index", "made")
 FORM = ("prompt", *WHOLE, "guidance", "scheduler", "negative", "estimators")
 
 
@@ -120,7 +121,8 @@ class ImageSettings:
     `example` names the precomputed run that is shown while there is no job; `image` is the one
     in detail, None where the page chooses. `audit` is the job of one uploaded image, `audits`
     that of several. `other` is the run that the one shown is compared with: a job, or the name of
-    a finished example.
+    a finished example. `index` is the kept training set that is searched in place of the model's
+    own, `made` the job that makes one.
     """
 
     model: str
@@ -133,6 +135,8 @@ class ImageSettings:
     audits: str | None = None
     plane: str | None = None
     other: str | None = None
+    index: str | None = None
+    made: str | None = None
 
 
 def form_of(config: ImageConfig) -> ImageForm:
@@ -178,6 +182,7 @@ def parsed(source: Mapping[str, object], base: ImageSettings) -> tuple[ImageSett
         audits=job_id("audits", source.get("audits"), messages),
         plane=job_id("plane", source.get("plane"), messages),
         other=job_id("other", source.get("other"), messages),
+        made=job_id("made", source.get("made"), messages),
     ), messages
 
 

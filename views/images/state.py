@@ -9,7 +9,7 @@ import streamlit as st
 
 from mmh_core.records import MMHError
 from mmh_core.studies.images.run import ImageConfig, ImageRun
-from views import models
+from views import models, own_indexes
 from views.images import session as image_session
 from views.images.settings import (
     FORM,
@@ -22,9 +22,10 @@ from views.images.settings import (
     query,
 )
 from views.widgets import linked_state
-from views.widgets.link_values import one_of
+from views.widgets.link_values import one_of, quoted
 from views.widgets.linked_state import LinkedState
 
+_NEXT_INDEX = f"{PREFIX}index_next"
 #: Everything that is kept under its own name with the prefix, widgets first.
 NAMES = ("model", "example", *FORM, *LINKED)
 
@@ -34,6 +35,9 @@ def _place(settings: ImageSettings, first: bool) -> ImageSettings:
     run = linked_state.run_of(settings.job, image_session.image_job) if first else None
     if run is not None:
         settings = replace(settings, form=form_of(run.config))
+    following = st.session_state.pop(_NEXT_INDEX, None)
+    if following is not None:
+        settings = replace(settings, index=following)
     use_form(settings.form)
     for name in ("model", "example", *LINKED):
         st.session_state[key(name)] = getattr(settings, name)
@@ -51,10 +55,16 @@ def _read(source: Mapping[str, object]) -> tuple[ImageSettings, list[str]]:
         del chosen["other"]
     else:
         other = None
+    index = chosen.pop("index", None) or None
+    if index is not None and own_indexes.indexed_folder(str(index)) is None:
+        messages.append(
+            f"index is {quoted(index)}; this training set is not kept here: choose another one."
+        )
+        index = None
     settings, refused = parsed(chosen, _base(model, example))
     if other is not None:
         settings = replace(settings, other=str(other))
-    return settings, messages + refused
+    return replace(settings, index=None if index is None else str(index)), messages + refused
 
 
 def _query(settings: ImageSettings) -> dict[str, str]:
@@ -142,11 +152,19 @@ def show_job(job: str | None) -> None:
     st.session_state[key("many")] = []
 
 
-def compare_with(other: str | None = None) -> None:
-    """Open the comparison of the run shown with another, by default the one chosen there."""
-    st.session_state[key("tab")] = "compare"
-    if other is not None:
-        st.session_state[key("other")] = other
+def use_index(index: str | None) -> None:
+    """Search this kept training set from now on, the model's own with None; for a callback."""
+    st.session_state[key("index")] = index
+
+
+def use_index_next(index: str) -> None:
+    """Search this kept training set from the next run of the page on, whose sidebar stands."""
+    st.session_state[_NEXT_INDEX] = index
+
+
+def open_tab(tab: str) -> None:
+    """Open a part of the page; for a callback."""
+    st.session_state[key("tab")] = tab
 
 
 def choose_image(index: int | None) -> None:

@@ -21,6 +21,7 @@ _PAGES: dict[str, tuple[str, dict[str, str], str]] = {
     "images": ("images", {}, "job"),
     "audit": ("images", {"tab": "audit"}, "audit"),
     "audits": ("images", {"tab": "audit"}, "audits"),
+    "index": ("images", {"tab": "sets"}, "made"),
     "mitigation": ("mitigation", {}, "job"),
     "mitigation trial": ("mitigation", {"tab": "words"}, "trial"),
     "tokens": ("mitigation", {"tab": "words"}, "tokens"),
