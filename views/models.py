@@ -5,7 +5,7 @@ Whatever needs torch is imported inside the functions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import streamlit as st
 
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.catalogue import threads_for as threads_for
+from views import own_models
 from views.start_options import start_options
 from views.widgets.link_values import quoted
 
@@ -70,11 +71,19 @@ def searched_folder() -> IndexedFolder | None:
 
 
 def choices() -> list[ModelChoice]:
-    """Return all models that may be chosen: the catalogue, then what `--models` holds."""
+    """Return all models that may be chosen.
+
+    The catalogue, what `--models` holds, and what this window has named by its path.
+    """
     from mmh_core.text_to_image.catalogue import CATALOGUE
 
     catalogued = [_choice_of(name) for name in CATALOGUE]
-    return catalogued + [_choice_in(source, name) for name, source in _listing().models.items()]
+    listed = [_choice_in(source, name) for name, source in _listing().models.items()]
+    own = [
+        replace(_choice_in(name, name), label=own_models.label(name))
+        for name in own_models.names()
+    ]
+    return catalogued + listed + own
 
 
 def left_out() -> tuple[str, bool]:
@@ -216,10 +225,24 @@ def source_of(name: str) -> str:
     source = _listing().models.get(name)
     if source is not None:
         return source
+    if own_models.is_accepted(name):
+        return name
     raise MMHError(
         f"There is no model {name[:60]!r} here: choose one of the list, or start the app with "
         "`-- --models FOLDER` to name a folder of models."
     )
+
+
+def take_own(text: str) -> str:
+    """Offer the model at a path on this server in this window, and return its name.
+
+    Its headers are read, not its weights. Errors: MMHError for a path that may not be named, and
+    for what is no model that can be loaded, with what it is.
+    """
+    name = own_models.named(text)
+    _parameters(name)
+    own_models.remember(name)
+    return name
 
 
 def check_allowed(name: str) -> None:
@@ -239,6 +262,9 @@ def model_of(value: object, messages: list[str]) -> str:
             f"model is {quoted(value)}; choose from {names}. Shown instead: the shipped model."
         )
         return POCKET
+    if own_models.is_accepted(str(value)):
+        # Named in another window; a link leads here.
+        own_models.remember(str(value))
     return str(value)
 
 

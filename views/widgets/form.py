@@ -9,6 +9,7 @@ import streamlit as st
 
 from mmh_core.records import MMHError
 from views import models, subjects
+from views.access.server_files import server_files
 from views.models import ModelChoice
 from views.widgets import layout
 from views.widgets.link_values import MOST_GUIDANCE
@@ -35,10 +36,46 @@ def model(name: str, key: str, on_change: Callable[[], None]) -> ModelChoice:
         on_change=on_change,
     )
     layout.left_out(*models.left_out())
+    _own_model(key, on_change)
     choice = choices[name]
     if not choice.ready:
         st.warning(layout.plain(choice.why), icon=":material/download:")
     return choice
+
+
+def _own_model(key: str, on_change: Callable[[], None]) -> None:
+    """Show the field of a model of one's own on the server's disk, and why one is refused."""
+    field, refusal = f"{key}_path", f"{key}_refused"
+
+    def take() -> None:
+        try:
+            st.session_state[key] = models.take_own(st.session_state[field])
+        except (MMHError, ValueError) as error:
+            st.session_state[refusal] = str(error)
+            return
+        on_change()
+
+    files, refused = server_files(), st.session_state.pop(refusal, None)
+    with st.expander("Model of your own", icon=":material/folder_open:", expanded=bool(refused)):
+        st.text_input(
+            "Folder or .safetensors file on the server",
+            key=field,
+            disabled=not files.allowed,
+            max_chars=4_096,
+            help="A Stable Diffusion 1 or 2 in diffusers' form, or a single file. It is listed "
+            "above until this window is closed.",
+        )
+        if sentence := files.sentence():
+            st.caption(layout.plain(sentence))
+        st.button(
+            "Check and use it",
+            key=f"{key}_take",
+            icon=":material/check:",
+            disabled=not files.allowed,
+            on_click=take,
+        )
+        if refused is not None:
+            st.error(layout.plain(refused), icon=":material/error:")
 
 
 def example_prompts(
