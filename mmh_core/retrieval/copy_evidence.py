@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 #: The result of the search for an image. "likely": so near that a person has to compare the two;
 #: "unknown": the distances cannot be calibrated; "flat": it is of one color.
 CopyKind = Literal["exact", "template", "none", "likely", "unknown", "flat"]
@@ -31,6 +32,9 @@ COPIES: tuple[CopyKind, ...] = ("exact", "template")
 #: Carlini et al. 2023: a distance counts against half the mean distance to the 50 nearest.
 CALIBRATION_NEIGHBORS = 50
 CALIBRATION_SHARE = 0.5
+#: How many are looked at where versions of one image take these places, and how many others it
+#: takes at least to say what is far.
+_MORE_NEIGHBORS, _FEWEST_OTHERS = (200, 800), 10
 #: Training images, by descriptor, among which a shared layout is searched.
 LAYOUT_NEIGHBORS = 50
 
@@ -128,7 +132,8 @@ def copy_evidence(
     fewer), the calibrated L2 is `|x - n0| / (.5 mean_{n in S} |x - n|)` (Carlini et al. 2023,
     section 5) and the ratio `d1 / d2`. Exact copies within the training set are taken
     as one: otherwise an image that stands there 50 times would be at equal distance from all of
-    S, and its copies the last to be noticed.
+    S, and its copies the last to be noticed. Versions of n0, such as the same image with noise or
+    from JPEG, are left out of S for the same reason (`version_correlation`).
 
     - *exact*: similarity to n0 reaches `descriptor` and the calibrated L2 is within its threshold.
       Where a template's family is around, x must be one member of it and not something between
@@ -178,6 +183,7 @@ def _measured(
     versions = within(training, training.numbers(near[:, 0]), thresholds.near_duplicate * root)
     nearest_rows = nearest(training, points, CALIBRATION_NEIGHBORS)
     for i, (rows, distances) in enumerate(nearest_rows):
+        scale = _without_versions(training, points[i], rows, distances, thresholds)
         # Neighbors come by similarity; those below the threshold have no part in a layout.
         similar = int((neighbors.similarity[i] >= thresholds.descriptor).sum())
         others = training.numbers(near[i, : max(1, similar)])
@@ -189,13 +195,57 @@ def _measured(
             pixel_similarity=float(similarities(index, units[i], rows[:1])[0]),
             distance=float(distances[0]),
             deviation=float(distances[0]) / root,
-            calibrated_l2=_ratio(distances[0], CALIBRATION_SHARE * distances.mean(), len(rows)),
+            calibrated_l2=_ratio(distances[0], CALIBRATION_SHARE * scale.mean(), len(rows)),
             ratio=_ratio(distances[0], distances[:2][-1], len(rows)),
             multiplicity=int(training.multiplicity[near[i, 0]]),
             near_duplicates=len(versions[i]) - 1,
             agreeing=float(agreeing[0]),
             family=int((agreeing[:similar] >= thresholds.template_share).sum()),
         )
+
+
+def _without_versions(
+    training: TrainingImages,
+    point: Floats,
+    rows: Rows,
+    distances: Floats,
+    thresholds: CopyThresholds,
+) -> Floats:
+    """Return the distances (k,) of the nearest training images that are no versions of the first.
+
+    `rows` and `distances` are those of the 50 nearest to the point (D,). Of versions only the
+    first stays, itself; all stay where hardly any others are among 800.
+    """
+    limit = thresholds.version_correlation
+    if limit is None or len(rows) < 2:
+        return distances
+    wanted = CALIBRATION_NEIGHBORS
+    for looked_at in (wanted, *_MORE_NEIGHBORS):
+        if looked_at > wanted:
+            [(rows, far)] = nearest(training, point[None], looked_at)
+        else:
+            far = distances
+        apart = _correlations(training.numbers(rows)) < limit
+        apart[0] = True
+        if apart.sum() >= wanted or len(rows) < looked_at:
+            break
+    return far[apart][:wanted] if apart.sum() >= _FEWEST_OTHERS else distances
+
+
+def _correlations(rows: Floats) -> Floats:
+    """Return Pearson's correlation (R,) of images as rows (R, D) with the first, over a channel.
+
+    The mean of every channel is taken off, so that a tint makes no difference; 0 for images of
+    one color.
+    """
+    centered = rows.reshape(len(rows), 3, -1)
+    centered = (centered - centered.mean(axis=2, keepdims=True)).reshape(len(rows), -1)
+    norms = np.linalg.norm(centered, axis=1)
+    products = norms * norms[0]
+    along: Floats = np.divide(
+        centered @ centered[0], products, out=np.zeros(len(rows)), where=products > 0
+    )
+    return along
 
 
 def _ratio(distance: float, scale: float, count: int) -> float:

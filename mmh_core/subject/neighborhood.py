@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mmh_core.memorization.cause import FEWEST, UNKNOWN, TrainingNeighborhood
 from mmh_core.records import MMHError
 from mmh_core.retrieval.alignment import best_alignment
+from mmh_core.retrieval.copy_thresholds import VERSION_CORRELATION
 from mmh_core.retrieval.exact_top_k import UNIT_32
 from mmh_core.statistics.intervals import Interval, gamma_rate_interval, median_interval
 
@@ -37,10 +38,8 @@ Rows = NDArray[np.int64]
 NEIGHBORS, LOOKED_AT = 20, 1_024
 #: Neighbors nearer to one another than this share of their distance from the image count as one.
 TOGETHER = 0.25
-#: Candidates whose pixels are compared, and the correlation of near-duplicates at least: of 240
-#: near-duplicates of the second world (crop, shift, flip, color, noise, JPEG) the least
-#: tenth have .9, of neighbors of unique images half have less.
-COMPARED, CORRELATED = 64, 0.95
+#: Candidates whose pixels are compared.
+COMPARED = 64
 #: Similarity from which a near-duplicate is proposed where the descriptor has no calibrated one.
 PROPOSED = 0.85
 #: The middle of an image by its edge: where two are shifted, the middle of one is in the other.
@@ -230,7 +229,7 @@ def same_image(image: Tensor, other: Tensor) -> bool:
     middle = image[:, top : height - top, left : width - left]
     for part in (image, middle):
         alignment = best_alignment(part, [[other]] * 8)
-        if alignment is not None and alignment.correlation >= CORRELATED:
+        if alignment is not None and alignment.correlation >= VERSION_CORRELATION:
             return True
     return False
 

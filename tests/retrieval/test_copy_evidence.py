@@ -118,6 +118,26 @@ def test_copies_are_added_up_over_labels_and_equal_rows() -> None:
     assert weighed(floats(drawings(1)), training).multiplicity.tolist() == [12]
 
 
+def test_a_copy_of_an_image_with_many_versions_is_as_near_as_one_of_an_image_without() -> None:
+    images = drawings(160, seed=3)
+    noise = torch.Generator().manual_seed(0)
+    versions = floats(images[:1]) + 0.04 * torch.randn(64, *images.shape[1:], generator=noise)
+    bytes_of = (versions.clamp(0, 1) * 255).round().to(torch.uint8)
+    copy = compressed(floats(images[:1]))
+    alone = weighed(copy, trained_on(images))
+    beside = trained_on(torch.cat([images, bytes_of]))
+    merging = dataclasses.replace(THRESHOLDS, version_correlation=0.95)
+    # Its own versions are all that is near, so nothing says how near the copy is.
+    assert weighed(copy, beside).calibrated_l2 > 2 * alone.calibrated_l2
+    merged = weighed(copy, beside, merging)
+    assert merged.calibrated_l2.item() == pytest.approx(alone.calibrated_l2.item(), rel=0.02)
+    assert merged.kind == alone.kind == ("exact",)
+    # Without versions around, and without enough others, nothing changes.
+    assert weighed(copy, trained_on(images), merging).calibrated_l2 == alone.calibrated_l2
+    few = trained_on(torch.cat([images[:4], bytes_of]))
+    assert weighed(copy, few, merging).calibrated_l2 == weighed(copy, few).calibrated_l2
+
+
 def test_versions_of_the_nearest_are_counted_by_distance() -> None:
     images = drawings(30, seed=6)
     versions = images[:1].repeat(3, 1, 1, 1).to(torch.int16)

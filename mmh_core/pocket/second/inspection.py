@@ -40,6 +40,7 @@ from mmh_core.pocket.second.scale import (
 )
 from mmh_core.pocket.second.searched import (
     CHANGES,
+    MERGING,
     SearchedRows,
     negative_items,
     negative_records,
@@ -149,7 +150,7 @@ class Inspection:
         def measure(item: str) -> list[Record]:
             return negative_records(self.shop, self.autoencoder, self.rows, item, images)
 
-        folder = self.folder("negatives", ("autoencoder", "descriptor"), images)
+        folder = self.folder("negatives", ("autoencoder", "descriptor"), (images, MERGING))
         words = "Calibrating copy thresholds"
         return KeptMeasurement(words, folder, negative_items(self.shop), measure)
 
@@ -162,7 +163,8 @@ class Inspection:
             search = self.rows, self.thresholds
             return [recognized_record(self.autoencoder, *search, change, counts[1])]
 
-        folder = self.folder("recognized", ("autoencoder", "descriptor"), counts)
+        stages = ("autoencoder", "descriptor")
+        folder = self.folder("recognized", stages, (counts, MERGING))
         return KeptMeasurement("Searching changed training images", folder, CHANGES, measure)
 
     @cached_property
@@ -206,7 +208,7 @@ class Inspection:
         stage = f"denoiser-{number}"
         seeds = self.counts.seeds, self.counts.other_seeds
         folder = self.folder(
-            "images", (stage, "descriptor"), (seeds, self.counts.negatives, GUIDANCE)
+            "images", (stage, "descriptor"), (seeds, self.counts.negatives, GUIDANCE, MERGING)
         )
         captions = trained_to_generate(self.shop.tables, self.shop.truth())
         captions = captions[: self.counts.captions]
@@ -330,7 +332,8 @@ class Inspection:
     def scale_settings(self) -> object:
         """Return the settings that the chosen scale, and all that is read at it, depend on."""
         counts = self.counts
-        return PROBES, counts.negatives, counts.scale_captions, self.networks[:1], GUIDANCE
+        chosen_by = counts.negatives, counts.scale_captions, self.networks[:1], GUIDANCE
+        return PROBES, *chosen_by, MERGING
 
     def folder(self, name: str, stages: Sequence[str], settings: object) -> Path:
         """Return the folder of a measurement: another one for other stages or settings.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from mmh_core.pocket.second.training import Workshop
 from mmh_core.pocket.second.truth import COPY_RMS, wide_captions
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
-from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
+from mmh_core.retrieval.copy_thresholds import VERSION_CORRELATION, CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import TrainingImages, nearest, pixel_rows, training_images
@@ -36,6 +36,8 @@ UNCHANGED = "unchanged"
 CHANGES = (UNCHANGED, *AUGMENTATIONS)
 #: The evidence that sets thresholds, and how many captions' images are compared as one item.
 _NEGATIVE, _PER_ITEM = ("similarity", "calibrated_l2", "agreeing"), 16
+#: Thresholds before they are calibrated: near-duplicates are versions of one image.
+MERGING = replace(UNCALIBRATED, version_correlation=VERSION_CORRELATION)
 #: Noise of the calibration's changes.
 _SEED = 60_000
 
@@ -157,7 +159,7 @@ def negative_records(
     pixels = pixels[~chance_copies(rows.training, pixels)]
     records: list[Record] = []
     for part in torch.split(pixels, _COMPARED) if len(pixels) else ():
-        evidence = copy_evidence(through(vae, part), rows.embedder, rows.training, UNCALIBRATED)
+        evidence = copy_evidence(through(vae, part), rows.embedder, rows.training, MERGING)
         columns = (getattr(evidence, name).tolist() for name in _NEGATIVE)
         records += [dict(zip(_NEGATIVE, each, strict=True)) for each in zip(*columns, strict=True)]
     return records
@@ -177,7 +179,7 @@ def thresholds_from(negatives: pd.DataFrame) -> CopyThresholds:
         torch.tensor(negatives[name].to_numpy(np.float64)) for name in _NEGATIVE
     )
     try:
-        return calibrated(UNCALIBRATED, similarity, distance, agreeing)
+        return calibrated(MERGING, similarity, distance, agreeing)
     except ValueError as error:
         raise MMHError(
             f"The copy thresholds cannot be calibrated ({error}): measure more held-out images."
