@@ -113,7 +113,7 @@ def _held_out_scores(
     for fitted, left in splitter.split(np.zeros(len(texts)), positive):
         model = _classifier(features, int(rng.integers(2**31)))
         model.fit([texts[i] for i in fitted], positive[fitted])
-        # Log odds within a fold: their center depends on the fold's labels, which pooling shows.
+        # The mean of a fold's probabilities depends on its labels, which pooling would show.
         probabilities = model.predict_proba([texts[i] for i in left])[:, 1]
         scores[left] = probabilities - probabilities.mean()
     return scores

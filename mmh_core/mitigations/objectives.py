@@ -1,7 +1,7 @@
 """Detector scores that can be differentiated with respect to the prompt embedding or the noise.
 
 All are (B,), one value per row, each row a function of its own embedding alone. `cond` is the
-embedding of the prompt, `without` that of the empty or negative prompt.
+embedding of the prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from mmh_core.diffusion.score_model import ScoreModel, expand
 from mmh_core.dimension.probes import Randomness, gaussian, rademacher
 from mmh_core.dimension.scaled_points import scaled_points
 
-#: Network evaluations of one branch that one evaluation takes, and its gradient as many again.
+#: Probes of one LID, which takes one evaluation of the network more than that, and noise draws of
+#: one denoising error, which takes as many; a gradient takes as many again.
 PROBES, DRAWS = 4, 8
 
 

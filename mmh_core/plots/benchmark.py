@@ -80,7 +80,9 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
 
 
 def roc(run: BenchmarkRun, names: Sequence[str], group: str = "", baseline: str = "") -> go.Figure:
-    """Draw the ROC curves of some detectors over all test prompts, or within a group of them.
+    """Draw the ROC curves of some detectors over all test prompts, or of one group of them.
+
+    A group of one label is set against all prompts of the other.
 
     `baseline` is the row of text alone, drawn dotted and grey beneath the others. The dashed
     diagonal is chance.
@@ -187,8 +189,7 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
     """Draw each prompt's mean conditional LID against LID_* of its caption."""
     has_data_lid = ~run.data_lid.isnan()
     figure = theme.base(
-        f"Model LID against the true LID of {plural(int(has_data_lid.sum()), 'caption')}: "
-        "memorized ones lie near 0 whatever the true LID is.",
+        f"Model LID against the true LID of {plural(int(has_data_lid.sum()), 'caption')}.",
         height=380,
     )
     styles = theme.styles([prompt.kind for prompt in run.prompts])

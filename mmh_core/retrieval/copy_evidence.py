@@ -219,17 +219,17 @@ def _without_versions(
     limit = thresholds.version_correlation
     if limit is None or len(rows) < 2:
         return distances
-    wanted = CALIBRATION_NEIGHBORS
-    for looked_at in (wanted, *_MORE_NEIGHBORS):
-        if looked_at > wanted:
+    most = CALIBRATION_NEIGHBORS
+    for looked_at in (most, *_MORE_NEIGHBORS):
+        if looked_at > most:
             [(rows, far)] = nearest(training, point[None], looked_at)
         else:
             far = distances
         apart = _correlations(training.numbers(rows)) < limit
         apart[0] = True
-        if apart.sum() >= wanted or len(rows) < looked_at:
+        if apart.sum() >= most or len(rows) < looked_at:
             break
-    return far[apart][:wanted] if apart.sum() >= _FEWEST_OTHERS else distances
+    return far[apart][:most] if apart.sum() >= _FEWEST_OTHERS else distances
 
 
 def _correlations(rows: Floats) -> Floats:

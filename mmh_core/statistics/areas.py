@@ -69,8 +69,8 @@ def area_under_curve(positive: Tensor, negative: Tensor) -> Tensor:
 def true_positive_rate(positive: Tensor, negative: Tensor, rate: float = ONE_PERCENT) -> Tensor:
     """Return the share of positives above the threshold that lets at most `rate` negatives pass.
 
-    The threshold is the order statistic number `floor(rate N)` from above, which must not itself
-    pass: no interpolation.
+    The threshold is the (floor(rate N) + 1)-th highest negative, without interpolation; what
+    equals it does not pass.
     """
     allowed = math.floor(rate * negative.shape[-1] + ROUNDING)
     threshold = negative.sort(-1, descending=True).values[..., allowed]

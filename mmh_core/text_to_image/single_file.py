@@ -82,7 +82,7 @@ class Checkpoint(Generic[T]):
 def parted(tensors: Mapping[str, T]) -> Checkpoint[T]:
     """Part a file's tensors into the three networks, whatever stands before their names."""
     plain = without_wrappers(tensors)
-    unet, note = of_part(_below(plain, "control_model."), _MARKS["unet"])
+    unet, note = of_part(_without_prefix(plain, "control_model."), _MARKS["unet"])
     flat = any(name.startswith(FLAT_EMA) for name in plain)
     if not unet and flat:
         unet, note = from_flat_ema(plain), USED
@@ -95,14 +95,15 @@ def parted(tensors: Mapping[str, T]) -> Checkpoint[T]:
     return Checkpoint(unet, autoencoder, text or open_clip, bool(open_clip), notes)
 
 
-def _below(tensors: Mapping[str, T], other: str) -> dict[str, T]:
-    return {name: x for name, x in tensors.items() if not name.startswith(other)}
+def _without_prefix(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
+    return {name: x for name, x in tensors.items() if not name.startswith(prefix)}
 
 
-def check(path: Path, *, with_autoencoder: bool = False) -> dict[str, int]:
-    """Return the number of weights of each network from the header; MMHError says what it is.
+def weight_counts(path: Path, *, autoencoder_replaced: bool = False) -> dict[str, int]:
+    """Return the number of weights of each network, from the header.
 
-    `with_autoencoder` is whether an autoencoder is given elsewhere.
+    `autoencoder_replaced` is whether another autoencoder takes the place of the file's. Errors:
+    MMHError for a file that is no whole checkpoint, which says what it is.
     """
     check_safetensors(path)
     shapes = tensor_shapes(path)
@@ -122,14 +123,14 @@ def check(path: Path, *, with_autoencoder: bool = False) -> dict[str, int]:
             f"--unet {path}."
         )
     count = {"unet": counted(checkpoint.unet), "text_encoder": counted(checkpoint.text)}
-    beside = None if with_autoencoder else beside_it(path)
-    if not checkpoint.autoencoder and beside is None and not with_autoencoder:
+    beside = None if autoencoder_replaced else beside_it(path)
+    if not checkpoint.autoencoder and beside is None and not autoencoder_replaced:
         raise MMHError(
             f"{path.name} holds no autoencoder (VAE): put one beside it as "
             f"{path.stem}.vae.safetensors, or name one by --vae."
         )
     tokenizer_of(path, second=checkpoint.open_clip)
-    if checkpoint.autoencoder and not with_autoencoder:
+    if checkpoint.autoencoder and not autoencoder_replaced:
         return {**count, "vae": counted(checkpoint.autoencoder)}
     return count if beside is None else {**count, "vae": counted(tensor_shapes(beside))}
 
@@ -148,18 +149,18 @@ def beside_it(path: Path) -> Path | None:
 
 
 def read_file(
-    path: Path, device: torch.device, dtype: torch.dtype, *, with_autoencoder: bool = False
+    path: Path, device: torch.device, dtype: torch.dtype, *, autoencoder_replaced: bool = False
 ) -> ModelParts:
     """Read a checkpoint; its tokenizer is the folder `tokenizer` beside the file.
 
     Without that folder the tokenizer of an earlier download of the same version is taken.
-    An autoencoder that it lacks is taken from the file beside it; `with_autoencoder` is whether
-    one will be put in its place. Raises MMHError.
+    An autoencoder that it lacks is taken from the file beside it; `autoencoder_replaced` is
+    whether another one will take its place. Raises MMHError.
     """
-    numbers = check(path, with_autoencoder=with_autoencoder)
+    numbers = weight_counts(path, autoencoder_replaced=autoencoder_replaced)
     check_memory(sum(numbers.values()), dtype, device, path.name)
     checkpoint = parted(read_tensors(path))
-    second = _is_second(checkpoint)
+    second = _is_sd2(checkpoint)
     text = (
         open_clip_text(path, checkpoint.text)
         if checkpoint.open_clip
@@ -170,7 +171,7 @@ def read_file(
     autoencoder = ModelPart({}, {}, path)
     if checkpoint.autoencoder:
         autoencoder = original_autoencoder(path, checkpoint.autoencoder)
-    elif beside is not None and not with_autoencoder:
+    elif beside is not None and not autoencoder_replaced:
         autoencoder = read_autoencoder(beside)
         sha256 = joint_digest({path.name: sha256, beside.name: digest(beside)})
         notes = (*notes, f"Its autoencoder is {beside.name}.")
@@ -212,7 +213,7 @@ def read_network(path: Path, base: Mapping[str, Any]) -> ModelPart:
     tensors = read_tensors(path)
     checkpoint = parted(tensors)
     if checkpoint.unet:
-        return original_unet(path, checkpoint.unet, _is_second(checkpoint))
+        return original_unet(path, checkpoint.unet, _is_sd2(checkpoint))
     plain = without_wrappers(tensors)
     kind = identify({name: tuple(x.shape) for name, x in plain.items()})
     network, _ = of_part(plain, ("conv_in.weight",))
@@ -267,7 +268,7 @@ def _scheduler(prediction: str) -> dict[str, Any]:
     }
 
 
-def _is_second(checkpoint: Checkpoint[Tensor]) -> bool:
+def _is_sd2(checkpoint: Checkpoint[Tensor]) -> bool:
     """Return whether a checkpoint is of version 2: by its text encoder, or its UNet."""
     tokens = checkpoint.text.get("embeddings.token_embedding.weight")
     width = _FIRST_WIDTH if tokens is None else tokens.shape[1]

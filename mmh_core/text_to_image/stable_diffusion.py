@@ -100,7 +100,9 @@ def read(
     model_name = parse_model_name(str(name_or_folder))
     path, name = locate(model_name.base)
     if path.is_file():
-        parts = single_file.read_file(path, device, dtype, with_autoencoder=bool(model_name.vae))
+        parts = single_file.read_file(
+            path, device, dtype, autoencoder_replaced=bool(model_name.vae)
+        )
     else:
         parts = read_folder(path, name, device, dtype)
     return CheckedModel(_with_given(parts, model_name), device, dtype)
@@ -189,7 +191,7 @@ def parameter_counts(source: str) -> dict[str, int]:
     model_name = parse_model_name(source)
     path, name = locate(model_name.base)
     if path.is_file():
-        counts = single_file.check(path, with_autoencoder=bool(model_name.vae))
+        counts = single_file.weight_counts(path, autoencoder_replaced=bool(model_name.vae))
     else:
         weights = open_folder(path, name)
         counts = {part: counted(checked_shapes(part, files)[0]) for part, files in weights.items()}

@@ -180,5 +180,5 @@ def test_only_what_is_read_counts_for_memory(folder_of: FolderOf, tmp_path: Path
     path = write_file(tmp_path, folder_of("sd15"))
     total = sum(x.numel() for x in load_file(path).values())
     assert (
-        sum(single_file.check(path).values()) == total - 1001
+        sum(single_file.weight_counts(path).values()) == total - 1001
     )  # Without the table and the decay.

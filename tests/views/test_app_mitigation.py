@@ -82,7 +82,7 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
         alignment=lambda shown, texts: shown.mean((1, 2, 3))[:, None].expand(-1, len(texts)),
     )
     monkeypatch.setattr(subjects, "model", lambda name: model)
-    monkeypatch.setattr(subjects, "training_set", lambda name: known)
+    monkeypatch.setattr(subjects, "training_set", lambda name, searched=None: known)
     monkeypatch.setattr(subjects, "reference_prompts", lambda name: None)
     monkeypatch.setattr(model_session, "default_settings", lambda name: SETTINGS)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: [])
@@ -575,7 +575,7 @@ def test_a_service_rewords_once_for_each_consent(
     monkeypatch.setattr("mmh_core.mitigations.rewording_service._post", post)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: ["fox"])
     # The example is of a size that the training set of drawings does not have.
-    monkeypatch.setattr(subjects, "training_set", lambda name: None)
+    monkeypatch.setattr(subjects, "training_set", lambda name, searched=None: None)
     open_tab(app, "words")
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())

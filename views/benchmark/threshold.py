@@ -24,8 +24,9 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     """Show the choice of a detector and a threshold, and the errors that follow."""
     layout.heading(
         "Detection threshold",
-        "Prompts right of the line are flagged. Moving it left detects more memorized "
-        "prompts and flags more reference prompts; which error is worse depends on the use.",
+        "Prompts right of the line are flagged. A higher false-positive rate moves the line left: "
+        "more memorized prompts are detected and more reference prompts flagged. Which error is "
+        "worse depends on the use.",
     )
     names = [row.name for row in run.rows]
     labels = {row.name: row.label for row in run.rows}

@@ -62,9 +62,9 @@ def nothing(settings: MitigationSettings) -> None:
 def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: bool) -> None:
     config = run.config
     kind = "Finished example" if precomputed else "Your run"
-    count = words.plural(len(grid.cells_of(run, 0)), "mitigation")
+    count = words.plural(len(grid.cells_of(run, 0)) - 1, "mitigation")
     sentence = (
-        f"{kind}: {count} by {run.model}, {words.seeds_words(config.seeds)}, "
+        f"{kind}: {count} beside none, on {run.model}, {words.seeds_words(config.seeds)}, "
         f"{config.sampling.steps} steps, guidance {config.sampling.guidance:g}, "
         f"{config.sampling.height} x {config.sampling.width}."
     )

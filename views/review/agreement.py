@@ -28,7 +28,8 @@ def section() -> None:
     if len(names) < 2:
         st.info(
             "A second reviewer writes another name in the sidebar and judges the same items; "
-            "nobody sees the other's judgements while judging. So far "
+            "nobody sees the other's judgements while judging, and marks and comments only "
+            "without Blind review. So far "
             f"{words.plural(len(names), 'reviewer')} judged in this queue.",
             icon=":material/group_add:",
         )

@@ -87,7 +87,7 @@ def field(changed: str = "rv_item") -> None:
         args=(changed,),
         help="Judgements are recorded under this name, permanently. This browser keeps it. A "
         "second reviewer writes another one and judges the same items; nobody sees the other's "
-        "judgements while judging.",
+        "judgements while judging, and marks and comments only without Blind review.",
     )
     refused = st.session_state.pop("rv_refused_name", None)
     if refused:

@@ -35,7 +35,7 @@ def conclusion(run: ImageRun) -> Conclusion:
         return Conclusion(
             f"{_of(counts[_LIKELY], many)} {_is(counts[_LIKELY])} likely a copy of a training "
             "image.",
-            "Compare the two by eye, below, and record your verdict on the review page.",
+            "Compare the two by eye, below, and record your judgement on the review page.",
             "Similarity alone does not tell a copy from a common subject.",
         )
     low = [image for image in run.images if image.verdict in _LOW]
@@ -116,10 +116,10 @@ def _lids(run: ImageRun, images: list[ImageResult]) -> str:
     lids = [lid for lid in lids if math.isfinite(lid)]
     if not lids:
         return ""
-    text = f": LID {shown_lid(median(lids)):.1f}"
+    text = f": median LID {shown_lid(median(lids)):.1f}"
     if run.reference is None:
         return text
-    return f"{text}, where reference images have {float(run.reference.conditional.median()):.0f}"
+    return f"{text}, that of reference images {float(run.reference.conditional.median()):.0f}"
 
 
 def _search(run: ImageRun) -> str:

@@ -66,7 +66,8 @@ def _changes(base: TreatmentResult, chosen: TreatmentResult) -> str:
     fits = [of.row.alignment.mean.value for of in (base, chosen)]
     if not any(map(math.isnan, fits)):
         parts.append(f"alignment from {fits[0]:.2f} to {fits[1]:.2f}")
-    parts.append(f"reference prompts: {chosen.references.effect}")
+    effect = chosen.references.effect
+    parts.append(f"reference prompts: {'no harm shown' if effect == 'unchanged' else effect}")
     return f": {', '.join(parts)}"
 
 

@@ -28,7 +28,7 @@ def test_copies_of_one_image_name_it_its_number_and_both_lids() -> None:
     # By hand: LIDs 5 and 11.5; reference images have 0, 1, ..., 100.
     assert found.finding == (
         "2 of 4 images reproduce training image 40, which stands in the training set 60 times: "
-        "LID 8.2, where reference images have 50."
+        "median LID 8.2, that of reference images 50."
     )
     assert "2 of 4 seeds: 95 % interval of the copy rate 7 to 93 %." in found.certainty
 

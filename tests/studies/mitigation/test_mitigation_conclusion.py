@@ -27,7 +27,8 @@ def test_the_best_is_named_with_what_changes_and_what_to_try_before_it_is_used()
         f"Without mitigation {copies} of {judged[0].row.images} images are copies; with {label}"
     )
     assert f"to {chosen.row.alignment.mean.value:.2f}" in found.finding
-    assert f"reference prompts: {chosen.references.effect}" in found.finding
+    assert chosen.references.effect == "unchanged"
+    assert "reference prompts: no harm shown" in found.finding
     assert "copies come back" in found.recommendation or chosen.robustness is not None
 
 
