@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmh_core.counting import plural
 from mmh_core.store.queues import QueueProgress
-from mmh_core.store.remarks import comments, regions
+from mmh_core.store.remarks import comments, generations, regions
 from mmh_core.store.review_records import Identified, VerdictRow
 from mmh_core.store.time_on_items import time_words
 
@@ -24,7 +24,7 @@ def people(
 ) -> list[tuple[str, str, str, str, str, str]]:
     """Return for each person in the log: name, identification, judged, counts, times, seconds.
 
-    Those who adjudicated, marked a region or commented alone are there too.
+    Those who adjudicated, marked a region, commented or generated images alone are there too.
     """
     done = dict(progress)
     names = list(done) + sorted({row.reviewer for row in rows if row.reviewer not in done})
@@ -52,6 +52,8 @@ def _judged(done: QueueProgress | None, rows: Sequence[VerdictRow]) -> tuple[str
     also += [f"{plural(marked, 'marked region')}"] if marked else []
     commented = len(comments(rows))
     also += [f"{plural(commented, 'comment')}"] if commented else []
+    generated = len(generations(rows))
+    also += [f"{plural(generated, 'run')} of images"] if generated else []
     if done is None:
         return "none", ", ".join(also)
     counts = [f"{count:,} {noun}" for noun, count in done.counts.items() if count]

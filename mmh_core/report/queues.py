@@ -29,7 +29,7 @@ from mmh_core.report.queue_case import (
 )
 from mmh_core.report.queue_errors import error_sentences
 from mmh_core.report.queue_people import people
-from mmh_core.store.remarks import ITEM_IMAGE, region_words
+from mmh_core.store.remarks import ITEM_IMAGE, generations, region_words
 from mmh_core.store.review_records import Judgement, ReviewItem, VerdictRow
 from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.review.items import KINDS, score_label, score_words
@@ -75,12 +75,18 @@ def queue_report(
         ],
         most_listed=_MOST_LISTED,
         people=people(case.progress, case.rows),
+        generated=[_generated(row) for row in generations(case.rows)],
         errors=[sentence for sentence in error_sentences(case) if sentence],
         agreed=agreement_words(case),
         charts=[Markup(chart) for chart in _charts(case) if chart],
         command=queue_command(case.queue),
         provenance=_provenance(case),
     )
+
+
+def _generated(row: VerdictRow) -> tuple[int, str, str, str, str]:
+    """Return item, reviewer, time, what was generated, and the digest of the run."""
+    return row.item, row.reviewer, _when(row), row.notes, row.image
 
 
 def _conflict(item: ReportItem) -> tuple[int, str, str, str]:

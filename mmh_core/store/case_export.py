@@ -33,7 +33,8 @@ from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import verdict_rows
 
-#: 2 keeps the number and the joint digest of the items, 3 has marks and comments; 1 is still read.
+#: 2 keeps the number and the joint digest of the items, 3 has marks, comments and generations;
+#: 1 is still read.
 CASE_FORMAT = "mmh-case-3"
 _WITHOUT_REMARKS = "mmh-case-2"
 _CHUNK = 2**20

@@ -14,7 +14,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.adjudication import disagreements_of
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import queue_number, reviewers
-from mmh_core.store.remarks import comments, region_words, regions
+from mmh_core.store.remarks import comments, generations, region_words, regions
 from mmh_core.store.review_records import ItemView, Judgement, ReviewItem, VerdictRow
 from mmh_core.store.review_schema import JUDGEMENT_COLUMNS, judgement_from
 from mmh_core.store.sqlite_file import SqliteFile
@@ -40,6 +40,7 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
         rows_of_log = verdict_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows_of_log)}
     marked, commented = regions(rows_of_log), comments(rows_of_log)
+    generated = generations(rows_of_log)
     last = {
         (row.item, row.reviewer): row
         for row in rows_of_log
@@ -58,6 +59,7 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
         | (_decision_columns(decisions.get(view.position)) if decisions else {})
         | (_region_column(view.position, marked) if marked else {})
         | (_comment_column(view.position, commented) if commented else {})
+        | (_generation_column(view.position, generated) if generated else {})
         for view in _views(file, queue)
     ]
     return pd.DataFrame(rows)
@@ -151,6 +153,16 @@ def _comment_column(position: int, commented: Sequence[VerdictRow]) -> dict[str,
         if row.item == position
     ]
     return {"comments": "\n".join(texts)}
+
+
+def _generation_column(position: int, generated: Sequence[VerdictRow]) -> dict[str, object]:
+    """Return what was generated for an item after it was sealed, with the digests of the runs."""
+    texts = [
+        f"{row.reviewer}: {row.notes}; run {row.image}"
+        for row in generated
+        if row.item == position
+    ]
+    return {"generated in the review": "\n".join(texts)}
 
 
 def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[str, object]:

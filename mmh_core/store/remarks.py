@@ -1,4 +1,4 @@
-"""Marks on the images of an item and comments on it: rows that change nobody's judgement."""
+"""Marks, comments and further images of an item: rows that change nobody's judgement."""
 
 from __future__ import annotations
 
@@ -68,6 +68,24 @@ def add_comment(file: SqliteFile, target: ReviewTarget, text: str) -> VerdictRow
 def comments(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
     """Return the comments among rows of a log, oldest first."""
     return [row for row in rows if row.role == "comment"]
+
+
+def record_generation(
+    file: SqliteFile, target: ReviewTarget, run_sha256: str, words: str
+) -> VerdictRow:
+    """Record that images were generated for an item after it was sealed, and return the row.
+
+    `run_sha256` is the digest of the file with their run, `words` say which they are;
+    `target.revision` is not looked at. Errors: MMHError as in `judge`.
+    """
+    with file.transaction() as connection:
+        row = replace(next_row(connection, target, check=False), image=run_sha256)
+        return append_row(connection, target, _remark(row, "generation", words))
+
+
+def generations(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    """Return the rows of a log about images that were generated afterwards, oldest first."""
+    return [row for row in rows if row.role == "generation"]
 
 
 def region_words(image: str, region: Sequence[float]) -> str:

@@ -160,12 +160,15 @@ def checked_region(region: Iterable[float]) -> tuple[float, ...]:
 
 
 def _check_remark(row: VerdictRow) -> None:
-    """Refuse what a mark or a comment, or another row in their place, would not hold."""
+    """Refuse what a row of a role in `REMARKS`, or another row in its place, would not hold."""
     is_mark = row.role == "mark"
     _same(row.image, "name of the image", MAX_NAME, empty=not is_mark)
     if row.region and checked_region(row.region) != row.region:
         raise ValueError("a marked region would be kept in another way")
-    if not is_mark and (row.image or row.region):
+    is_generation = row.role == "generation"
+    if is_generation and not _DIGEST.fullmatch(row.image):
+        raise ValueError("a generation of images has no digest of its run")
+    if not is_mark and (row.region or (row.image and not is_generation)):
         raise ValueError("a row that is no mark has an image or a region")
     if is_mark and bool(row.region) == bool(row.undoes):
         raise ValueError("a mark has no region, or removes one and has one too")
@@ -173,7 +176,7 @@ def _check_remark(row: VerdictRow) -> None:
         (row.action, row.before, row.after, row.tags) != ("notes", None, None, ())
         or not (row.notes or is_mark)
     ):
-        raise ValueError("a mark or a comment holds a judgement, or a comment no text")
+        raise ValueError(f"a {row.role} holds a judgement, or no text")
 
 
 def _same(text: str, name: str, most: int, *, empty: bool = False) -> None:

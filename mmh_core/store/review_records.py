@@ -15,9 +15,10 @@ Action = Literal["verdict", "notes", "undo"]
 #: How the program knew who judged: "" in rows of older versions, and of other programs.
 Identified = Literal["", "signed in", "typed name"]
 #: "adjudicator" for a verdict on the item itself, where those of its reviewers differ; "mark" and
-#: "comment" for notes on the item itself, which are nobody's own.
-Role = Literal["", "adjudicator", "mark", "comment"]
-REMARKS: tuple[Role, ...] = ("mark", "comment")
+#: "comment" for notes on the item itself, which are nobody's own; "generation" for images that
+#: were generated for it after it was sealed.
+Role = Literal["", "adjudicator", "mark", "comment", "generation"]
+REMARKS: tuple[Role, ...] = ("mark", "comment", "generation")
 
 MAX_TEXT = 10_000  # characters of a prompt or of notes
 MAX_NAME = 200  # characters of a name or a tag
@@ -147,7 +148,9 @@ class VerdictRow:
 
     Nor do the notes of a "mark", a region of an `image` of the item, and of a "comment" to the
     other reviewers; they have no verdict before and after. `region` is left, top, right and bottom
-    in shares of width and height; a mark without one removes that of the row `undoes`.
+    in shares of width and height; a mark without one removes that of the row `undoes`. The notes
+    of a "generation" say which images were generated for the item, and `image` is the SHA-256 of
+    the file of their run.
     """
 
     number: int

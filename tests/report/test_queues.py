@@ -14,7 +14,7 @@ from mmh_core.report.queue_people import identification, people
 from mmh_core.store.adjudication import adjudicate, disagreements
 from mmh_core.store.case_tables import queue_frame
 from mmh_core.store.queues import add_items, create_queue
-from mmh_core.store.remarks import add_comment, mark_region
+from mmh_core.store.remarks import add_comment, mark_region, record_generation
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
@@ -171,6 +171,22 @@ def test_comments_are_in_the_report_and_in_the_table(tmp_path: Path) -> None:
     ]
     [first, second] = queue_frame(file, queue)["comments"][3].split("\n")
     assert first.endswith("Z bob: <i>sure?") and second.endswith("Z ann: yes")
+
+
+def test_images_generated_in_the_review_are_in_the_report_and_the_tables(tmp_path: Path) -> None:
+    file, queue = judged(tmp_path, SAID)
+    assert "generated during" not in queue_report(read_case(file, queue), lambda item: None)
+    place = ReviewTarget(queue, 3, "cy", 0)
+    record_generation(file, place, "ab" * 32, "2 images by <m>, seeds 0 and 1")
+    case = read_case(file, queue)
+    page = queue_report(case, lambda item: None)
+    assert page.count("<h2>Images generated during the review</h2>") == 1
+    assert "2 images by &lt;m&gt;, seeds 0 and 1" in page and "ab" * 32 in page
+    assert ("cy", "none", "1 run of images") in [
+        (name, done, counts) for name, _, done, counts, *_ in people(case.progress, case.rows)
+    ]
+    cells = queue_frame(file, queue)["generated in the review"]
+    assert cells[2] == f"cy: 2 images by <m>, seeds 0 and 1; run {'ab' * 32}" and cells[0] == ""
 
 
 def test_error_rates_are_those_of_the_threshold_and_of_decided_items(tmp_path: Path) -> None:

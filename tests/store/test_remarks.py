@@ -17,7 +17,9 @@ from mmh_core.store.queues import create_queue, queue_progress, reviewers
 from mmh_core.store.remarks import (
     add_comment,
     comments,
+    generations,
     mark_region,
+    record_generation,
     region_words,
     regions,
     remove_region,
@@ -140,6 +142,32 @@ def test_comments_are_a_thread_that_travels_and_changes_no_judgement(
     assert comments(verdict_rows(elsewhere, queue)) == [first, second]
     tamper(file, f"UPDATE verdicts SET notes = 'no' WHERE number = {second.number}")
     assert verify(file, queue).bad_row == second.number
+
+
+def test_images_that_were_generated_later_are_rows_with_the_digest_of_their_run(
+    store: tuple[SqliteFile, str], tmp_path: Path
+) -> None:
+    file, queue = store
+    before, sealed = get_item(file, queue, 1, "ann"), verify(file, queue).seal
+    row = record_generation(file, at(queue, "bob"), "ab" * 32, "2 images by m, seeds 0 and 1")
+    assert (row.role, row.image, row.reviewer) == ("generation", "ab" * 32, "bob")
+    # The item is as it was sealed; that more was to be seen from here on is in the log.
+    assert get_item(file, queue, 1, "ann") == before and reviewers(file, queue) == ["ann"]
+    now = verify(file, queue)
+    assert now.whole and now.seal != sealed
+    assert generations(verdict_rows(file, queue, 1)) == [checked_row(row)]
+    assert comments([row]) == regions([row]) == []
+    for wrong in ({"image": ""}, {"image": "run 5"}, {"notes": ""}, {"region": REGION}):
+        with pytest.raises((ValueError, MMHError)):
+            checked_row(replace(row, **wrong))
+    export_case(file, queue, tmp_path, tmp_path / "case.zip")
+    with zipfile.ZipFile(tmp_path / "case.zip") as case:
+        assert json.loads(case.read("case.json"))["format"] == "mmh-case-3"
+    elsewhere = open_queues(tmp_path / "other" / "review.sqlite")
+    import_case(elsewhere, tmp_path / "case.zip", tmp_path / "other" / "runs")
+    assert generations(verdict_rows(elsewhere, queue)) == [row]
+    tamper(file, f"UPDATE verdicts SET image = '{'cd' * 32}' WHERE number = {row.number}")
+    assert verify(file, queue).bad_row == row.number
 
 
 def test_rows_of_older_versions_keep_their_digests(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import ItemFilter, get_item, items_page
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.queues import add_items, create_queue
-from mmh_core.store.remarks import regions
+from mmh_core.store.remarks import generations, regions
 from mmh_core.store.review_records import QueueRecord, ReviewItem
+from mmh_core.store.run_files import file_sha256
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import ReviewTarget, judge, verdict_rows
 from mmh_core.studies.images.run import ImageConfig
@@ -593,7 +594,7 @@ def test_an_item_without_images_has_the_same_layout_and_generates_in_place(
 ) -> None:
     asked: list[ImageConfig] = []
 
-    def submit(config: ImageConfig) -> str:
+    def submit(config: ImageConfig, also: object) -> str:
         asked.append(config)
         return "no-such-job"
 
@@ -606,6 +607,23 @@ def test_an_item_without_images_has_the_same_layout_and_generates_in_place(
     sound(bare.button(key="rv_generate_3").click().run())
     [config] = asked
     assert (config.model, config.prompts, config.seeds) == ("pocket-sd", ("plain prompt 0",), (0,))
+
+
+def test_images_that_are_generated_in_an_item_are_named_in_the_log(queue: QueueRecord) -> None:
+    assert opened("", item="3").button(key="rv_generate_3").disabled
+    app = opened(item="3")
+    sound(app.button(key="rv_generate_3").click().run())
+    [job] = session.jobs().store.recent(5)
+    assert session.jobs().runner.wait(job.id, timeout=300).state == "done"
+    [row] = generations(verdict_rows(review_session.queues(), queue.id))
+    [kept] = [p for p in review_session.runs_folder().glob("*.safetensors") if p.name != RUN]
+    assert (row.item, row.reviewer, row.identified) == (3, FIRST, "typed name")
+    assert row.image == file_sha256(kept)
+    assert row.notes.startswith("1 image by pocket-sd, seed 0, 30 steps")
+    shown = captions(opened("bob", item="3"))
+    assert f"Generated here by {FIRST}" in shown and row.image[:12] in shown
+    assert "Generated here" not in captions(opened("bob", item="4"))
+    assert verify(review_session.queues(), queue.id).whole
 
 
 def test_what_is_exported_is_what_was_judged_and_opens_elsewhere(

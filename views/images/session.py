@@ -145,11 +145,14 @@ def map_job(job: str) -> JobView[ImageMap]:
     return view if view.record.state == "done" else JobView(view.record, None)
 
 
-def submit_images(config: ImageConfig) -> str:
+def submit_images(
+    config: ImageConfig, also: Callable[[ImageRun, Path], None] | None = None
+) -> str:
     """Check a config, queue its study and return the id of the job.
 
-    Errors: ValueError and MMHError for a config that cannot be run, and for too
-    many waiting jobs.
+    `also` is given the run and its file as soon as that is written; where it fails, so does the
+    job, and the run is not shown. Errors: ValueError and MMHError for a config that cannot be
+    run, and for too many waiting jobs.
     """
     from mmh_core.studies.images.study import checked
 
@@ -158,12 +161,20 @@ def submit_images(config: ImageConfig) -> str:
     searched = chosen_index()
     count = len(config.prompts) * len(config.seeds)
     label = f"{plural(count, 'image')}, {short(config.prompts[0], LABEL)}"
+    folder = kept_runs.runs_folder()
+
+    def keep(run: ImageRun) -> str:
+        name = _keep(run)
+        if also is not None:
+            also(run, folder / name)
+        return name
+
     return jobs().runner.submit(
         IMAGE_JOB,
         label,
         lambda: _study(config, searched),
         device=model_session.device(),
-        finish=_keep,
+        finish=keep,
         short=count <= SHORT,
     )
 

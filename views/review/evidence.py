@@ -268,6 +268,7 @@ def _elsewhere(item: ReviewItem, position: int, *, has_images: bool) -> None:
         )
     if refused:
         st.caption(layout.plain(refused))
+    generate.recorded(position)
 
 
 def _not_here(item: ReviewItem) -> str:

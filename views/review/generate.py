@@ -1,16 +1,27 @@
-"""Generate the images of an item that has none, without leaving it."""
+"""Generate the images of an item that has none, without leaving it, and say so in the log."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import streamlit as st
 
+from mmh_core.counting import plural
 from mmh_core.records import MMHError
+from mmh_core.store.remarks import generations, record_generation
 from mmh_core.store.review_records import ReviewItem
+from mmh_core.store.run_files import file_sha256
+from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.store.verdicts import ReviewTarget, verdict_rows
+from mmh_core.studies.images.run import ImageRun
 from views import models as model_session
+from views.images import phrases
 from views.images import session as image_session
-from views.review import state
+from views.review import reviewer, state
+from views.review import session as review_session
 from views.review.state import key
 from views.widgets import job_panel, layout
 
@@ -42,6 +53,7 @@ def progress(position: int) -> bool:
 def button(item: ReviewItem, position: int, *, refused: str, has_images: bool) -> None:
     """Show the button; where the images are there, it says so."""
     running = _is_running(position)
+    refused = refused or reviewer.why_not()
     text = refused or "Generates and analyzes the images of this item, here"
     if has_images:
         text = "The images of this item are here"
@@ -56,6 +68,30 @@ def button(item: ReviewItem, position: int, *, refused: str, has_images: bool) -
         on_click=_submit,
         args=(item, position),
     )
+
+
+def recorded(position: int) -> None:
+    """Show what the log says of images that were generated for an item after it was sealed."""
+    rows = verdict_rows(review_session.queues(), state.queue(), position)
+    for row in generations(rows):
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.time))
+        st.caption(
+            layout.plain(
+                f"Generated here by {row.reviewer}, {when}, after the item was sealed: "
+                f"{row.notes}. Row {row.number} of the log names the run, {row.image[:12]}…"
+            )
+        )
+
+
+def _recorder(file: SqliteFile, target: ReviewTarget) -> Callable[[ImageRun, Path], None]:
+    """Return what records a run in the log; the worker calls it, whoever looks then."""
+
+    def record(run: ImageRun, path: Path) -> None:
+        if run.images:
+            words = f"{plural(len(run.images), 'image')} by {phrases.settings(run)}"
+            record_generation(file, target, file_sha256(path), words)
+
+    return record
 
 
 def _is_running(position: int) -> bool:
@@ -79,7 +115,8 @@ def _submit(item: ReviewItem, position: int) -> None:
             curve=False,
             frames=0,
         )
-        job = image_session.submit_images(config)
+        target = ReviewTarget(state.queue(), position, state.reviewer(), 0, reviewer.identified())
+        job = image_session.submit_images(config, _recorder(review_session.queues(), target))
     except (MMHError, ValueError) as error:
         state.refuse(error)
         return
