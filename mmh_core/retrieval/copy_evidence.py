@@ -32,9 +32,9 @@ COPIES: tuple[CopyKind, ...] = ("exact", "template")
 #: Carlini et al. 2023: a distance counts against half the mean distance to the 50 nearest.
 CALIBRATION_NEIGHBORS = 50
 CALIBRATION_SHARE = 0.5
-#: How many are looked at where versions of one image take these places, and how many others it
-#: takes at least to say what is far.
-_MORE_NEIGHBORS, _FEWEST_OTHERS = (200, 800), 10
+#: How many are looked at, one after the other, until versions of one image no longer take these
+#: places, and how many others it takes at least to say what is far.
+_LOOKED_AT, _FEWEST_OTHERS = (CALIBRATION_NEIGHBORS, 200, 800), 10
 #: Training images, by descriptor, among which a shared layout is searched.
 LAYOUT_NEIGHBORS = 50
 
@@ -219,17 +219,16 @@ def _without_versions(
     limit = thresholds.version_correlation
     if limit is None or len(rows) < 2:
         return distances
-    most = CALIBRATION_NEIGHBORS
-    for looked_at in (most, *_MORE_NEIGHBORS):
-        if looked_at > most:
+    far = distances
+    for looked_at in _LOOKED_AT:
+        if looked_at > CALIBRATION_NEIGHBORS:
             [(rows, far)] = nearest(training, point[None], looked_at)
-        else:
-            far = distances
         apart = _correlations(training.numbers(rows)) < limit
         apart[0] = True
-        if apart.sum() >= most or len(rows) < looked_at:
+        if apart.sum() >= CALIBRATION_NEIGHBORS or len(rows) < looked_at:
             break
-    return far[apart][:most] if apart.sum() >= _FEWEST_OTHERS else distances
+    others = far[apart][:CALIBRATION_NEIGHBORS]
+    return others if len(others) >= _FEWEST_OTHERS else distances
 
 
 def _correlations(rows: Floats) -> Floats:

@@ -139,30 +139,32 @@ def _region_column(position: int, marked: Sequence[VerdictRow]) -> dict[str, obj
     """Return the regions that are marked on the images of an item, in one cell."""
     texts = [
         ": ".join(filter(None, (row.reviewer, region_words(row.image, row.region), row.notes)))
-        for row in marked
-        if row.item == position
+        for row in _of(position, marked)
     ]
     return {"marked regions": "; ".join(texts)}
 
 
 def _comment_column(position: int, commented: Sequence[VerdictRow]) -> dict[str, object]:
     """Return the comments on an item, one a line of one cell, with their times in UTC."""
-    texts = [
-        f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(row.time))} {row.reviewer}: {row.notes}"
-        for row in commented
-        if row.item == position
-    ]
+    rows = _of(position, commented)
+    texts = [f"{_utc(row.time)} {row.reviewer}: {row.notes}" for row in rows]
     return {"comments": "\n".join(texts)}
 
 
 def _generation_column(position: int, generated: Sequence[VerdictRow]) -> dict[str, object]:
     """Return what was generated for an item after it was sealed, with the digests of the runs."""
-    texts = [
-        f"{row.reviewer}: {row.notes}; run {row.image}"
-        for row in generated
-        if row.item == position
-    ]
+    rows = _of(position, generated)
+    texts = [f"{row.reviewer}: {row.notes}; run {row.image}" for row in rows]
     return {"generated in the review": "\n".join(texts)}
+
+
+def _of(position: int, rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    """Return the rows of the log that are of one item."""
+    return [row for row in rows if row.item == position]
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[str, object]:
@@ -171,7 +173,7 @@ def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[st
         "verdict": judgement.verdict or "",
         "notes": judgement.notes,
         "tags": "; ".join(judgement.tags),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(judgement.time)) if judged else "",
+        "time": _utc(judgement.time) if judged else "",
         "seconds": last.seconds if last is not None and last.seconds else None,
         "identification": "" if last is None else last.identified,
     }
