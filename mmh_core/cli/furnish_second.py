@@ -130,7 +130,7 @@ def _calibration(at: Furnishing, inspection: Inspection) -> None:
 
     for measurement in inspection.calibrations():
         for done, of in measurement.run():
-            typer.echo(f"{measurement.words}: {done} of {of}", err=True)
+            typer.echo(f"{measurement.label}: {done} of {of}", err=True)
     at.merge_calibration(
         replace(
             empty_calibration(at.model),
@@ -148,7 +148,7 @@ def _cause(at: Furnishing, inspection: Inspection, cause_counts: CauseCounts | N
     causes = NetworkCauses(inspection, cause_counts)
     for measurement in causes.measurements():
         for done, of in measurement.run():
-            typer.echo(f"{measurement.words}: {done} of {of}", err=True)
+            typer.echo(f"{measurement.label}: {done} of {of}", err=True)
     if causes.missing:
         missing = ", ".join(causes.missing)
         typer.echo(f"The cause is calibrated without {missing}: not trained yet.", err=True)

@@ -87,9 +87,9 @@ def roc(run: BenchmarkRun, names: Sequence[str], group: str = "", baseline: str 
     `baseline` is the row of text alone, drawn dotted and grey beneath the others. The dashed
     diagonal is chance.
     """
-    drawn = [row for row in run.rows if row.name in names and row.name != baseline]
-    words = [row for row in run.rows if row.name == baseline]
-    curves = [(row, *_sides(run, row, group)) for row in (*words, *drawn)]
+    detector_rows = [row for row in run.rows if row.name in names and row.name != baseline]
+    text_rows = [row for row in run.rows if row.name == baseline]
+    curves = [(row, *_sides(run, row, group)) for row in (*text_rows, *detector_rows)]
     figure = theme.base(
         f"ROC curves{f' of the group {group}' if group else ''}: "
         + ", ".join(f"{row.label} with an AUC of {_area(*sides):.3f}" for row, *sides in curves)
@@ -97,7 +97,7 @@ def roc(run: BenchmarkRun, names: Sequence[str], group: str = "", baseline: str 
         height=400,
     )
     theme.diagonal(figure)
-    for number, (row, yes, no) in enumerate(curves, -len(words)):
+    for number, (row, yes, no) in enumerate(curves, -len(text_rows)):
         if not len(yes) or not len(no):
             continue
         side = torch.arange(len(yes) + len(no)) < len(yes)

@@ -107,16 +107,16 @@ def _points(
     dimensions: stage.Dimensions,
 ) -> go.Figure:
     """Return truth, points, legend and ring, still without axes."""
-    drawn = list(groups(run, snapshot, color))
+    point_groups = list(groups(run, snapshot, color))
     figure = theme.base(_alt(run, snapshot, color), height=_HEIGHT)
     # Zoom and camera survive a change of snapshot or color.
     figure.update_layout(uirevision=str(run.config))
     figure.add_trace(stage.truth(run, dimensions))
-    for group in drawn:
+    for group in point_groups:
         figure.add_trace(_trace(run, snapshot, group, dimensions))
-    if any("coloraxis" in group.marker for group in drawn):
+    if any("coloraxis" in group.marker for group in point_groups):
         figure.update_layout(coloraxis=theme.lid_colors(run))
-    for name, marker in legend(drawn, dimensions).items():
+    for name, marker in legend(point_groups, dimensions).items():
         figure.add_trace(stage.legend_entry(name, marker, dimensions))
     if chosen is not None:
         point = point_of(run, snapshot, chosen)

@@ -60,11 +60,11 @@ def training(run: ManifoldRun) -> go.Figure:
         {"symbol": "circle", "size": 6.5},
         {"symbol": "x", "size": 11},
     )
-    for name, shape, drawn in zip(names, shapes, _drawn(run, last, digits), strict=True):
-        marker = {"opacity": 0.85, **shape, **drawn["marker"], "coloraxis": "coloraxis"}
+    for name, shape, markers in zip(names, shapes, _markers(run, last, digits), strict=True):
+        marker = {"opacity": 0.85, **shape, **markers["marker"], "coloraxis": "coloraxis"}
         marker["line"] = {"width": 0.7, "color": theme.OUTLINE}
         more = {"mode": "markers", "name": name, "showlegend": False, "hoverinfo": "skip"}
-        figure.add_trace(go.Scatter(drawn | {"marker": marker} | more))
+        figure.add_trace(go.Scatter(markers | {"marker": marker} | more))
     # Those on the color scale have no color to show in a legend.
     for name, shape in zip(names, shapes, strict=True):
         marker = {**shape, "color": theme.NEUTRAL}
@@ -123,21 +123,21 @@ def _state(snapshot: Snapshot) -> str:
     return f"{step}: {count:,} of {many:,} memorized"
 
 
-def _drawn(run: ManifoldRun, snapshot: Snapshot, digits: int) -> list[dict[str, Any]]:
+def _markers(run: ManifoldRun, snapshot: Snapshot, digits: int) -> list[dict[str, Any]]:
     """Return where the samples and the training points are at a snapshot, with their colors."""
-    drawn = []
+    markers = []
     for estimates in (snapshot.generated, snapshot.trained):
         at = run.projected(estimates.points)
         x, y = ([round(value, digits) for value in at[:, i].tolist()] for i in (0, 1))
         lid = estimates.lid.tolist()
         color = [theme.NEUTRAL if math.isnan(value) else round(value, 2) for value in lid]
-        drawn.append({"x": x, "y": y, "marker": {"color": color}})
-    return drawn
+        markers.append({"x": x, "y": y, "marker": {"color": color}})
+    return markers
 
 
 def _changes(run: ManifoldRun, snapshot: Snapshot, digits: int) -> list[dict[str, Any]]:
     """Return what a snapshot changes: training points stay, only their color does not."""
-    samples, trained = _drawn(run, snapshot, digits)
+    samples, trained = _markers(run, snapshot, digits)
     return [samples, {"marker": trained["marker"]}]
 
 

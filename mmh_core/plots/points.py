@@ -144,19 +144,19 @@ def _by_verdict(kind: PointKind, codes: Tensor) -> Iterator[Group]:
         yield Group(kind, rows, verdict, marker, spatial, rank=code)
 
 
-def legend(drawn: Sequence[Group], dimensions: int) -> dict[str, dict[str, Any]]:
+def legend(point_groups: Sequence[Group], dimensions: int) -> dict[str, dict[str, Any]]:
     """Return the legend entries of groups: name and marker, in drawing order.
 
     One entry per kind for points on the color scale, in grey; one per verdict otherwise, and what
     tells training points from samples.
     """
     entries: dict[str, dict[str, Any]] = {}
-    for group in drawn:
+    for group in point_groups:
         marker = {k: v for k, v in group.style(dimensions).items() if k != "coloraxis"}
         if group.name == group.kind:
             marker |= {"color": theme.NEUTRAL}
         entries.setdefault(group.name, marker)
-    if any(group.name != group.kind for group in drawn):
+    if any(group.name != group.kind for group in point_groups):
         name, symbol = "training point (outline)", "circle-open"
         if dimensions == 2:
             name, symbol = "training point (cross or outline)", "x"

@@ -114,7 +114,7 @@ def _subject(
 def _names(painter: str, kinds: Mapping[Kind, int], rng: np.random.Generator) -> list[str]:
     """Return one name for each subject, last first, so that no word of them stands for a kind.
 
-    Names are dealt at random until each word belongs to subjects of at least two kinds. What an
+    Names are shuffled until each word belongs to subjects of at least two kinds. What an
     object is called is left out of this, since unnamed images show the same objects.
     """
     made = {
@@ -126,12 +126,12 @@ def _names(painter: str, kinds: Mapping[Kind, int], rng: np.random.Generator) ->
         ],
         "emblem": [f"the {brand} {trade}" for brand, trade in pairs(_BRANDS, _TRADES)],
     }[painter]
-    dealt = [kind for kind, count in kinds.items() for _ in range(count)]
+    kind_of_name = [kind for kind, count in kinds.items() for _ in range(count)]
     common = {"the", *(name.rsplit(" ", 1)[1] for name in made if painter == "product")}
     for _ in range(100_000):
-        names = [made[i] for i in rng.permutation(len(made))[: len(dealt)]]
+        names = [made[i] for i in rng.permutation(len(made))[: len(kind_of_name)]]
         owners: dict[str, set[Kind]] = {}
-        for name, kind in zip(names, dealt, strict=True):
+        for name, kind in zip(names, kind_of_name, strict=True):
             for word in name.split():
                 owners.setdefault(word, set()).add(kind)
         if all(len(subjects) > 1 for word, subjects in owners.items() if word not in common):

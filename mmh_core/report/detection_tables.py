@@ -78,7 +78,7 @@ def roc_table(run: BenchmarkRun) -> FigureTable:
     """
     if not run.of_model:
         return FigureTable((), (), "No detector was measured.")
-    drawn = [
+    compared = [
         best_row(run.of_model),
         *([best_row(run.text_baselines)] if run.text_baselines else []),
     ]
@@ -89,7 +89,7 @@ def roc_table(run: BenchmarkRun) -> FigureTable:
     rows = [
         (group, row.label, *_curve(row.scores, positive, negative))
         for group, positive, negative in groups
-        for row in drawn
+        for row in compared
     ]
     return FigureTable(
         heads,

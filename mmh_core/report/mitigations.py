@@ -174,7 +174,7 @@ def mitigation_report(run: MitigationRun, command: str) -> str:
     judged = treatment_results(run)
     rows = [verdict.row for verdict in judged]
     others = range(1, len(run.config.prompts))
-    drawn = [prompt for prompt in others if any(cell.prompt == prompt for cell in run.cells)]
+    references = [prompt for prompt in others if any(cell.prompt == prompt for cell in run.cells)]
     return render(
         "mitigation_report.html",
         run=run,
@@ -185,8 +185,8 @@ def mitigation_report(run: MitigationRun, command: str) -> str:
         rows=[
             _row(i + 1, verdict.row) | _outcome_cells(verdict) for i, verdict in enumerate(judged)
         ],
-        references=[_row(i + 1, row) for i, row in enumerate(treatment_rows(run, drawn))]
-        if drawn
+        references=[_row(i + 1, row) for i, row in enumerate(treatment_rows(run, references))]
+        if references
         else [],
         cells=[_cell(run, cell) for cell in run.cells],
         command=command,

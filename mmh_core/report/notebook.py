@@ -295,9 +295,9 @@ def _manifold(run: ManifoldRun) -> View:
         lids = [at.data_lid.nanmedian(), at.lid.nanmedian()]
         rows.append((name, *(number_text(float(lid), 2) for lid in lids), among))
     notes = () if last.fits else ("The model does not fit its data: its LID says nothing yet.",)
-    drawn = scatter(run, last) if run.train.ambient_dim == 2 else ""
+    chart = scatter(run, last) if run.train.ambient_dim == 2 else ""
     columns = ("at", "median data LID", "median model LID", "verdicts")
-    return View(head, notes, (), drawn, columns, tuple(rows))
+    return View(head, notes, (), chart, columns, tuple(rows))
 
 
 def scatter(run: ManifoldRun, last: Snapshot) -> str:

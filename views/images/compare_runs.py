@@ -43,11 +43,11 @@ def conclusion(run: ImageRun, settings: ImageSettings) -> Iterator[None]:
     """Show what the comparison finds, then what is shown inside, then what to do next."""
     comparison = _comparison(run, settings)
     if isinstance(comparison, RunComparison):
-        drawn = comparison.conclusion()
-        layout.finding(drawn.finding)
+        summary = comparison.conclusion()
+        layout.finding(summary.finding)
     yield
     if isinstance(comparison, RunComparison):
-        layout.recommendation(drawn.recommendation, drawn.certainty)
+        layout.recommendation(summary.recommendation, summary.certainty)
 
 
 def section(run: ImageRun, settings: ImageSettings) -> None:

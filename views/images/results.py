@@ -50,14 +50,14 @@ def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None
     # An image or a training set that somebody brings is not what this run is about.
     shows_run = bool(run.images) and st.session_state[key("tab")] not in ("audit", "sets")
     if shows_run:
-        drawn = conclusion(run)
-        layout.finding(drawn.finding)
+        summary = conclusion(run)
+        layout.finding(summary.finding)
         _playback(run)
         _figures(run)
         _without_training_images(run)
     _sections(run, settings)
     if shows_run:
-        layout.recommendation(drawn.recommendation, drawn.certainty)
+        layout.recommendation(summary.recommendation, summary.certainty)
 
 
 def nothing(settings: ImageSettings) -> None:

@@ -40,13 +40,13 @@ def result(run: ManifoldRun, settings: ManifoldSettings, *, precomputed: bool) -
         return
     above = st.container()
     snapshot = _scrubber(run)
-    drawn = conclusion(run, snapshot)
+    summary = conclusion(run, snapshot)
     with above:
-        layout.finding(drawn.finding)
+        layout.finding(summary.finding)
         _playback(run)
     _figures(run, snapshot)
     _sections(run, snapshot)
-    layout.recommendation(drawn.recommendation, drawn.certainty)
+    layout.recommendation(summary.recommendation, summary.certainty)
 
 
 def nothing(settings: ManifoldSettings) -> None:

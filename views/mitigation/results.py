@@ -40,13 +40,13 @@ def result(run: MitigationRun, settings: MitigationSettings, *, precomputed: boo
     """Show a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
     results = treatment_results(run)
-    drawn = conclusion(results) if results else None
-    if drawn is not None:
-        layout.finding(drawn.finding)
+    summary = conclusion(results) if results else None
+    if summary is not None:
+        layout.finding(summary.finding)
         _figures(results)
     _sections(run, results, settings)
-    if drawn is not None:
-        layout.recommendation(drawn.recommendation, drawn.certainty)
+    if summary is not None:
+        layout.recommendation(summary.recommendation, summary.certainty)
 
 
 def nothing(settings: MitigationSettings) -> None:

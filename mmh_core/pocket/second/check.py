@@ -62,8 +62,8 @@ def check_second(
     inspection = Inspection(shop, counts)
     yield Progress(0.0, "Measuring networks", Check(()))
     causes = None if cause is None else cause(inspection)
-    for words, done, of in inspection.run(minutes, causes):
-        yield Progress(0.0, f"{words}: {done:,} of {of:,}", Check(()))
+    for label, done, of in inspection.run(minutes, causes):
+        yield Progress(0.0, f"{label}: {done:,} of {of:,}", Check(()))
     parts: dict[str, Callable[[], list[Row]]] = {
         "Classifying captions by their words": lambda: text_rows(shop.tables),
         "Counting doses and groups": lambda: table_rows(shop.tables, shop.truth()),
@@ -75,8 +75,8 @@ def check_second(
         ),
         "Counting what networks show": lambda: network_rows(inspection, causes),
     }
-    for number, (words, measure) in enumerate(parts.items()):
-        yield Progress(number / len(parts), words, Check(tuple(rows)))
+    for number, (label, measure) in enumerate(parts.items()):
+        yield Progress(number / len(parts), label, Check(tuple(rows)))
         rows += measure()
     yield Progress(1.0, "Checked", Check(tuple(rows)))
 
@@ -96,10 +96,10 @@ def text_rows(tables: Tables) -> list[Row]:
     for target, other in (("duplicated or not", no), ("duplicated or overfitted", small)):
         texts, labels = [*yes.text, *other.text], np.repeat([True, False], [len(yes), len(other)])
         count, highest = len(texts), 0.0
-        for features, words in FEATURES.items():
+        for features, label in FEATURES.items():
             permutations = _PERMUTATIONS if features == "words" else 0
             baseline = text_baseline(texts, labels, features, permutations=permutations)
-            figure = f"text alone, {target}: AUC of {words}"
+            figure = f"text alone, {target}: AUC of {label}"
             rows.append(either_way(figure, baseline.auc, baseline.low, baseline.high, count))
             highest = max(highest, rows[-1].high)
             if permutations:
@@ -131,9 +131,9 @@ def table_rows(tables: Tables, truth: pd.DataFrame) -> list[Row]:
     exact, near = wide[wide.role == "exact"], trained[trained.role == "near"]
     least = min(int((exact.copies == copies).sum()) for copies in COPIES) if measured else _NONE
     levels = near.groupby("transform").size()
-    words = f"least captions at a level of exact copies, LID* at least {WIDE:g}"
+    figure = f"least captions at a level of exact copies, LID* at least {WIDE:g}"
     return [
-        Row(words, least, _NONE, _NONE, 20.0, "least", len(exact)),
+        Row(figure, least, _NONE, _NONE, 20.0, "least", len(exact)),
         Row(
             "copies by chance of these, mean share of the family",
             float(exact.chance.mean()) if measured else _NONE,
@@ -188,8 +188,8 @@ def lid_rows(tables: Tables, truth: pd.DataFrame) -> list[Row]:
     trained = tables.captions[tables.captions.group == "trained"]
     table = trained.merge(truth, left_on="id", right_on="caption")
     if len(table) < len(trained):
-        words = "LID* of trained captions (run the stage world first)"
-        return [Row(words, _NONE, _NONE, _NONE, ABOUT_TWENTY, "least", len(table))]
+        figure = "LID* of trained captions (run the stage world first)"
+        return [Row(figure, _NONE, _NONE, _NONE, ABOUT_TWENTY, "least", len(table))]
     rows = []
     for painter, part in table.groupby("painter"):
         rows += [

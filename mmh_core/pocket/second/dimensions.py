@@ -117,10 +117,10 @@ def within_rows(lids: pd.DataFrame, captions: pd.DataFrame, complete: bool) -> l
         ),
     ]
     constant = mean.groupby("cell").lid_star.transform("mean")
-    for words, predictor in (("LID", mean.lid), ("the best constant of each cell", constant)):
+    for name, predictor in (("LID", mean.lid), ("the best constant of each cell", constant)):
         value = rank_correlation(_tensor(predictor), _tensor(mean.lid_star))
-        words = f"rank correlation of {words} with LID* over all cells"
-        rows.append(Row(words, value, _NONE, _NONE, 0.0, "none", count))
+        ranks = f"rank correlation of {name} with LID* over all cells"
+        rows.append(Row(ranks, value, _NONE, _NONE, 0.0, "none", count))
     return rows
 
 
@@ -159,9 +159,9 @@ def bias_rows(lids: pd.DataFrame, complete: bool) -> list[Row]:
         ("mean soft spectral count of these images", mean.soft),
         ("mean trace of the denoiser's Jacobian at these images", mean["trace"]),
     ]
-    for words, values in signed:
+    for name, values in signed:
         interval = mean_interval(_tensor(values))
-        rows.append(Row(words, *_ends(interval), 0.0, "none", len(values)))
+        rows.append(Row(name, *_ends(interval), 0.0, "none", len(values)))
     return rows
 
 

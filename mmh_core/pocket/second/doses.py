@@ -71,12 +71,12 @@ class Sizes:
 def slots(sizes: Sizes, rng: np.random.Generator) -> list[list[Dose]]:
     """Return the doses of each cell, in random order.
 
-    The numbers of distinct images are dealt over all cells together, so that every level of
+    The numbers of distinct images are divided among all cells together, so that every level of
     copies has the same shares of them.
     """
     cells: list[list[Dose]] = [[] for _ in CELLS]
     for copies in COPIES:
-        images = _dealt(sizes.exact * len(CELLS), rng)
+        images = _image_counts(sizes.exact * len(CELLS), rng)
         for i, count in enumerate(images):
             cells[i % len(CELLS)].append(Dose("exact", copies, count))
     for number, doses in enumerate(cells):
@@ -92,7 +92,7 @@ def slots(sizes: Sizes, rng: np.random.Generator) -> list[list[Dose]]:
     return [[doses[i] for i in rng.permutation(len(doses))] for doses in cells]
 
 
-def _dealt(count: int, rng: np.random.Generator) -> list[int]:
+def _image_counts(count: int, rng: np.random.Generator) -> list[int]:
     """Return numbers of distinct images, in the shares of `IMAGES`, in random order."""
     doses: list[int] = []
     for images, share in IMAGES.items():

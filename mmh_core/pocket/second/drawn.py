@@ -251,16 +251,16 @@ def _digest(images: Images) -> str:
 
 def _check(images: WorldImages, expected: Images) -> None:
     """Refuse images that are drawn otherwise than those that the model was trained with."""
-    drawn = shades_of(images)
-    if drawn.shape != expected.shape:
+    shades = shades_of(images)
+    if shades.shape != expected.shape:
         raise MMHError(
-            f"{len(drawn):,} images are drawn, and the shipped model names {len(expected):,}: "
+            f"{len(shades):,} images are drawn, and the shipped model names {len(expected):,}: "
             "copy its folder again."
         )
-    apart = np.abs(drawn.astype(np.int16) - expected).max(1) > _SHADE
+    apart = np.abs(shades.astype(np.int16) - expected).max(1) > _SHADE
     if apart.any():
         raise MMHError(
-            f"{int(apart.sum()):,} of the {len(drawn):,} images of the shipped model are drawn "
+            f"{int(apart.sum()):,} of the {len(shades):,} images of the shipped model are drawn "
             "otherwise on this machine than when it was trained, so that copies of them would not "
             "be recognized: install the versions that requirements.txt names, and copy the folder "
             "of the model again."

@@ -66,16 +66,16 @@ def extraction_rows(images: pd.DataFrame, captions: pd.DataFrame, complete: bool
     for transform, times in sorted(levels):
         part = near[(near["transform"] == transform) & (near.copies == times)]
         rows.append(rate_row(f"near-duplicates by {transform}, {times} of them", part))
-    for role, words in (
+    for role, title in (
         ("template", "templates of 40 images"),
         ("unique", "captions with many images, each once"),
         ("fresh", "captions whose images are always drawn anew"),
     ):
-        rows.append(rate_row(f"copies of training images, {words}", rates[rates.role == role]))
+        rows.append(rate_row(f"copies of training images, {title}", rates[rates.role == role]))
     elsewhere = images.assign(elsewhere=images.copied & ~images.own)
     others = _joined(elsewhere, captions, "elsewhere")
-    words = "trained captions: copies of another caption's image"
-    rows.append(rate_row(words, others[others.group == "trained"]))
+    figure = "trained captions: copies of another caption's image"
+    rows.append(rate_row(figure, others[others.group == "trained"]))
     outside = _joined(images, captions, "copied")
     for group, part in outside[outside.group != "trained"].groupby("group", sort=False):
         rows.append(rate_row(f"{group}: copies of any training image", part))

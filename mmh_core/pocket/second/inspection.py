@@ -83,7 +83,7 @@ class Inspection:
     def run(
         self, minutes: float | None = None, further: FurtherFigures | None = None
     ) -> Iterator[tuple[str, int, int]]:
-        """Measure what is left; yield the words of a measurement, items done, of how many.
+        """Measure what is left; yield the label of a measurement, items done, of how many.
 
         Ends after `minutes`; what is measured is kept, and the next run goes on behind it. The
         measurements of `further` come last.
@@ -92,7 +92,7 @@ class Inspection:
         last = iter(()) if further is None else further.measurements()
         for measurement in chain(self.measurements(), last):
             for done, of in measurement.run(deadline):
-                yield measurement.words, done, of
+                yield measurement.label, done, of
 
     def measurements(self) -> Iterator[KeptMeasurement]:
         """Yield the measurements that can be made of what is built, in order.
@@ -151,8 +151,8 @@ class Inspection:
             return negative_records(self.shop, self.autoencoder, self.rows, item, images)
 
         folder = self.folder("negatives", ("autoencoder", "descriptor"), (images, MERGING))
-        words = "Calibrating copy thresholds"
-        return KeptMeasurement(words, folder, negative_items(self.shop), measure)
+        label = "Calibrating copy thresholds"
+        return KeptMeasurement(label, folder, negative_items(self.shop), measure)
 
     @cached_property
     def recognized(self) -> KeptMeasurement:
@@ -181,9 +181,9 @@ class Inspection:
             model = self.network(self.networks[0])
             return image_records(model, tables, chosen.part(item), self.rows, self.thresholds)
 
-        words = "Generating images to choose the scale of LID by"
+        label = "Generating images to choose the scale of LID by"
         return KeptMeasurement(
-            words, self._scale_folder("scale-images"), chosen.image_items, measure
+            label, self._scale_folder("scale-images"), chosen.image_items, measure
         )
 
     @cached_property
@@ -196,8 +196,8 @@ class Inspection:
             model, images = self.network(self.networks[0]), self.scale_images.of(part)
             return lid_records(model, tables, chosen.part(part).side, images, float(delta))
 
-        words = "Choosing the scale of LID"
-        return KeptMeasurement(words, self._scale_folder("scale-lid"), chosen.lid_items, measure)
+        label = "Choosing the scale of LID"
+        return KeptMeasurement(label, self._scale_folder("scale-lid"), chosen.lid_items, measure)
 
     def _scale_folder(self, name: str) -> Path:
         stages = ("descriptor", f"denoiser-{self.networks[0]}")
@@ -225,8 +225,8 @@ class Inspection:
                 model, text, caption, count, self.rows, self.thresholds, sheet
             )
 
-        words = f"Generating images of captions, network {number}"
-        return KeptMeasurement(words, folder, tuple(map(str, captions)), measure)
+        label = f"Generating images of captions, network {number}"
+        return KeptMeasurement(label, folder, tuple(map(str, captions)), measure)
 
     def held_out(self, number: int) -> KeptMeasurement:
         """Return LID and LID* of held-out images of captions."""
@@ -240,8 +240,8 @@ class Inspection:
             tables, log_delta = self.shop.tables, self.scale.log_delta
             return caption_lids(self.network(number), tables, int(item), count, log_delta)
 
-        words = f"Estimating LID of held-out images, network {number}"
-        return KeptMeasurement(words, folder, captions, measure)
+        label = f"Estimating LID of held-out images, network {number}"
+        return KeptMeasurement(label, folder, captions, measure)
 
     def opened(self, number: int) -> KeptMeasurement:
         """Return LID and LID* of open images."""
@@ -252,8 +252,8 @@ class Inspection:
             tables, log_delta = self.shop.tables, self.scale.log_delta
             return open_lids(self.network(number), tables, int(item), log_delta)
 
-        words = f"Estimating LID of open images, network {number}"
-        return KeptMeasurement(words, folder, _numbers(self.counts.open_images), measure)
+        label = f"Estimating LID of open images, network {number}"
+        return KeptMeasurement(label, folder, _numbers(self.counts.open_images), measure)
 
     @cached_property
     def bayes(self) -> KeptMeasurement:
@@ -263,8 +263,8 @@ class Inspection:
             return bayes_records(self.shop.tables, self.autoencoder, item)
 
         folder = self.folder("bayes", ("autoencoder",), None)
-        words = "Sampling Bayes-optimal denoisers"
-        return KeptMeasurement(words, folder, items(self.counts.bayes_images), measure)
+        label = "Sampling Bayes-optimal denoisers"
+        return KeptMeasurement(label, folder, items(self.counts.bayes_images), measure)
 
     def denoising(self, number: int) -> KeptMeasurement:
         """Return the denoising errors of one network on the images of `bayes`."""
@@ -274,8 +274,8 @@ class Inspection:
             return denoising_records(model, self.shop.tables, self.autoencoder, item)
 
         folder = self.folder("denoising", (f"denoiser-{number}",), None)
-        words = f"Denoising open images, network {number}"
-        return KeptMeasurement(words, folder, items(self.counts.bayes_images), measure)
+        label = f"Denoising open images, network {number}"
+        return KeptMeasurement(label, folder, items(self.counts.bayes_images), measure)
 
     def over_networks(self, measure: str) -> tuple[pd.DataFrame, bool]:
         """Return the records of all networks, and whether these are complete.

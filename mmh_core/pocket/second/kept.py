@@ -28,13 +28,13 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class KeptMeasurement:
-    """The measurement of a list of items, such as captions or images.
+    """The measurement of a list of items, such as captions or images; `label` says which.
 
     `measure` returns the records of one item; they are kept as JSON in `folder`, one file for each
     item, whole or not at all. The folder's name has to change with whatever the records depend on.
     """
 
-    words: str
+    label: str
     folder: Path
     items: tuple[str, ...]
     measure: Callable[[str], Sequence[Record]]

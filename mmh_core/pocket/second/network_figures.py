@@ -42,9 +42,9 @@ def descriptor_rows(shop: Workshop, held_out: np.ndarray) -> list[Row]:
     The AUC is the mean over images of the share of other images that are less similar to the
     original than the image's own changed copy, with Gaffke's interval over images.
     """
+    least = "copy descriptor: least AUC"
     if not shop.finished("descriptor"):
-        words = "copy descriptor: least AUC"
-        return [Row(words, _NONE, _NONE, _NONE, 0.98, "least", 0)]
+        return [Row(least, _NONE, _NONE, _NONE, 0.98, "least", 0)]
     network = shop.model("descriptor")
     images = as_tensor(held_out).float() / 255
     originals = describe(network, images)
@@ -53,13 +53,12 @@ def descriptor_rows(shop: Workshop, held_out: np.ndarray) -> list[Row]:
     for name, change in AUGMENTATIONS.items():
         shares = own_shares(describe(network, change(images, generator)), originals)
         interval = mean_share_interval(shares)
-        words = f"copy descriptor under {name}: AUC"
+        figure = f"copy descriptor under {name}: AUC"
         ends = (interval.value, interval.low, interval.high)
-        rows.append(Row(words, *ends, 0.0, "none", len(shares)))
+        rows.append(Row(figure, *ends, 0.0, "none", len(shares)))
     worst = min(rows, key=lambda row: row.value)
-    words = "copy descriptor: least AUC"
     ends = (worst.value, worst.low, worst.high)
-    return [Row(words, *ends, 0.98, "least", worst.count), *rows]
+    return [Row(least, *ends, 0.98, "least", worst.count), *rows]
 
 
 def own_shares(copies: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
@@ -76,9 +75,9 @@ def own_shares(copies: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
 
 def clip_row(shop: Workshop) -> Row:
     """Return how often an open image's caption is recognized among 50 of other content."""
-    words = "tiny CLIP: held-out caption among 50, recall at 1"
+    figure = "tiny CLIP: held-out caption among 50, recall at 1"
     if not shop.finished("clip"):
-        return Row(words, _NONE, _NONE, _NONE, 0.8, "least", 0)
+        return Row(figure, _NONE, _NONE, _NONE, 0.8, "least", 0)
     clip = shop.model("clip")
     opened = list(open_images(shop.tables, _CLIP_START, _CLIP_IMAGES))
     ids = token_ids(
@@ -94,7 +93,7 @@ def clip_row(shop: Workshop) -> Row:
         generator=torch.Generator().manual_seed(_SEED),
     )
     hits = np.arange(len(opened)) < round(value * len(opened))
-    return share(words, hits, 0.8, "least")
+    return share(figure, hits, 0.8, "least")
 
 
 def network_rows(inspection: Inspection, cause: FurtherFigures | None = None) -> list[Row]:
@@ -112,8 +111,8 @@ def network_rows(inspection: Inspection, cause: FurtherFigures | None = None) ->
     images, complete = inspection.over_networks("generated")
     rows += extraction_rows(images, captions, complete)
     rows.append(disagreement_row(inspection))
-    words = "cause from the training set and the model, balanced accuracy"
-    unmeasured = [Row(words, _NONE, _NONE, _NONE, 0.9, "least", 0)]
+    figure = "cause from the training set and the model, balanced accuracy"
+    unmeasured = [Row(figure, _NONE, _NONE, _NONE, 0.9, "least", 0)]
     rows += unmeasured if cause is None else cause.rows()
     rows += scale_rows(inspection)
     if math.isnan(inspection.log_delta):
@@ -135,9 +134,9 @@ def threshold_rows(inspection: Inspection) -> list[Row]:
     for record in inspection.recognized.table().to_dict("records"):
         hits, among = int(record["hits"]), int(record["of"])
         interval = share_interval(hits, among)
-        words = f"search: training images recognized through the autoencoder, {record['change']}"
+        figure = f"search: training images recognized through the autoencoder, {record['change']}"
         ends = (interval.value, interval.low, interval.high)
-        rows.append(Row(words, *ends, 0.0, "none", among))
+        rows.append(Row(figure, *ends, 0.0, "none", among))
     return rows
 
 

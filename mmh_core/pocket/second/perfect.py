@@ -183,8 +183,8 @@ def fit_rows(
             _mean(f"denoising MSE / delta^2 at delta = {delta:g}, all networks", both.error)
         )
         ratio = ratio_interval(both.error.to_numpy(), both.bayes.to_numpy())
-        words = f"ratio of denoising to Bayes error at delta = {delta:g}"
-        rows.append(Row(words, ratio.value, ratio.low, ratio.high, 0.0, "none", len(both)))
+        figure = f"ratio of denoising to Bayes error at delta = {delta:g}"
+        rows.append(Row(figure, ratio.value, ratio.low, ratio.high, 0.0, "none", len(both)))
         rows += _by_network(own, enough)
         if math.isclose(delta, math.exp(log_delta), rel_tol=1e-3):
             ends = (ratio.value, ratio.low, ratio.high) if complete else (_NAN,) * 3
@@ -199,8 +199,8 @@ def _by_network(errors: pd.DataFrame, bayes: pd.DataFrame) -> list[Row]:
     for name, part in parts if len(parts) > 1 else []:
         both = bayes.merge(part, on="image")
         ratio = ratio_interval(both.error.to_numpy(), both.bayes.to_numpy())
-        words = f"of these, network {name}"
-        rows.append(Row(words, ratio.value, ratio.low, ratio.high, 0.0, "none", len(both)))
+        figure = f"of these, network {name}"
+        rows.append(Row(figure, ratio.value, ratio.low, ratio.high, 0.0, "none", len(both)))
     return rows
 
 

@@ -175,8 +175,8 @@ def scale_of(tables: Tables, images: pd.DataFrame, lids: pd.DataFrame) -> LidNoi
         of_held, of_copies, of_others = (
             rng.integers(0, side.shape[1], side.shape[1]) for side in (own, copies, others)
         )
-        drawn = _aucs(copies[:, of_copies], others[:, of_others])
-        draws.append(drawn + _ranks(own[:, of_held], true[of_held], cells[of_held]))
+        resampled = _aucs(copies[:, of_copies], others[:, of_others])
+        draws.append(resampled + _ranks(own[:, of_held], true[of_held], cells[of_held]))
     sums = np.array(draws)
     as_good = np.quantile(sums[:, [best]] - sums, 0.025, axis=0) <= 0
     chosen = min(np.flatnonzero(as_good).tolist(), key=lambda k: (abs(bias[k]), -total[k]))

@@ -50,8 +50,8 @@ def run_stage(
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     loss = yield from _followed(shop, stage, deadline)
     if loss is None:
-        words = f"{stage}: stopped after {minutes:g} minutes; run it again to resume"
-        yield Progress(1.0, words, StageReport(stage, False, 0.0))
+        message = f"{stage}: stopped after {minutes:g} minutes; run it again to resume"
+        yield Progress(1.0, message, StageReport(stage, False, 0.0))
         return
     shop.finish(stage)
     yield Progress(1.0, f"{stage}: finished", StageReport(stage, True, loss))
@@ -67,8 +67,8 @@ def _followed(
     for each in shop.steps(stage):
         done, of = (each.step, each.steps) if isinstance(each, Fitted) else each
         loss = each.loss if isinstance(each, Fitted) else 0.0
-        words = f"{stage}: {done:,} of {of:,}" + (f", loss {loss:.4f}" if loss else "")
-        yield Progress(0.99 * done / of, words, StageReport(stage, False, loss))
+        message = f"{stage}: {done:,} of {of:,}" + (f", loss {loss:.4f}" if loss else "")
+        yield Progress(0.99 * done / of, message, StageReport(stage, False, loss))
         if deadline is not None and time.monotonic() > deadline and done < of:
             return None
     return loss

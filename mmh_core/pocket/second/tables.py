@@ -75,8 +75,9 @@ class Tables:
 def build_tables(seed: int = 0, sizes: Sizes | None = None) -> Tables:
     """Return the tables of a seed: captions first, then doses by a generator of their own."""
     sizes = Sizes() if sizes is None else sizes
-    drawn, words = CaptionWriter(seed), np.random.default_rng([seed, 2])
-    cells, small, held_out = _dealt(drawn, sizes, words, np.random.default_rng([seed, 3, 0]))
+    writer, caption_rng = CaptionWriter(seed), np.random.default_rng([seed, 2])
+    group_rng = np.random.default_rng([seed, 3, 0])
+    cells, small, held_out = _grouped(writer, sizes, caption_rng, group_rng)
     doses = assigned(cells, sizes, np.random.default_rng([seed, 3]))
     trained = [caption for cell in cells for caption in cell]
     rows = [
@@ -90,14 +91,14 @@ def build_tables(seed: int = 0, sizes: Sizes | None = None) -> Tables:
     grammar += small
     others: dict[str, list[GrammarCaption]] = {
         "held-out": held_out,
-        "unseen names": _unseen_names(drawn, sizes, words),
-        "unseen combinations": _unseen_pairs(drawn, sizes, words),
+        "unseen names": _unseen_names(writer, sizes, caption_rng),
+        "unseen combinations": _unseen_pairs(writer, sizes, caption_rng),
     }
     for group, made in others.items():
         rows += [_described(caption, seed, group) for caption in made]
         grammar += made
     for number, caption in enumerate(trained):
-        other = _paraphrase(caption, drawn, words)
+        other = _paraphrase(caption, writer, caption_rng)
         rows.append(_described(other, seed, "paraphrases") | {"paraphrase_of": number})
         grammar.append(other)
     rows += [_blank(text) for text in OUTSIDE]
@@ -108,19 +109,23 @@ def build_tables(seed: int = 0, sizes: Sizes | None = None) -> Tables:
     return Tables(seed, sizes, table, training_rows(table), tuple(grammar))
 
 
-def _dealt(
-    drawn: CaptionWriter, sizes: Sizes, words: np.random.Generator, deal: np.random.Generator
+def _grouped(
+    writer: CaptionWriter,
+    sizes: Sizes,
+    caption_rng: np.random.Generator,
+    group_rng: np.random.Generator,
 ) -> tuple[list[list[GrammarCaption]], list[GrammarCaption], list[GrammarCaption]]:
     """Return the captions to train with, by cell, those of the small sets, and the held out.
 
-    They are generated together and dealt at random, so that no word can tell one from another.
+    All captions of a cell are written by `caption_rng` before `group_rng` divides them at random,
+    so that the wording of a caption says nothing about its group.
     """
     cells: list[list[GrammarCaption]] = []
     small: list[GrammarCaption] = []
     held_out: list[GrammarCaption] = []
     for cell in CELLS:
-        made = drawn.spread(cell, sizes.in_cell + sizes.small + sizes.held_out, words)
-        made = [made[i] for i in deal.permutation(len(made))]
+        made = writer.spread(cell, sizes.in_cell + sizes.small + sizes.held_out, caption_rng)
+        made = [made[i] for i in group_rng.permutation(len(made))]
         cells.append(made[: sizes.in_cell])
         small += made[sizes.in_cell : sizes.in_cell + sizes.small]
         held_out += made[sizes.in_cell + sizes.small :]
@@ -210,7 +215,7 @@ def _small(captions: Sequence[GrammarCaption], seed: int) -> list[dict[str, obje
 
 
 def _unseen_names(
-    drawn: CaptionWriter, sizes: Sizes, rng: np.random.Generator
+    writer: CaptionWriter, sizes: Sizes, rng: np.random.Generator
 ) -> list[GrammarCaption]:
     """Return captions with names that nothing was trained with, their words all known."""
     captions_made = []
@@ -218,30 +223,30 @@ def _unseen_names(
         cell, names = DesignCell(painter, True), unseen_names(painter)
         for i in range(2 * sizes.other):
             name = names[i % len(names)]
-            captions_made.append(drawn.fresh(cell, float(rng.random()), rng, name=name))
+            captions_made.append(writer.fresh(cell, float(rng.random()), rng, name=name))
     return captions_made
 
 
 def _unseen_pairs(
-    drawn: CaptionWriter, sizes: Sizes, rng: np.random.Generator
+    writer: CaptionWriter, sizes: Sizes, rng: np.random.Generator
 ) -> list[GrammarCaption]:
     """Return captions with one of the pairs of phrases that are kept out of training."""
     captions_made: list[GrammarCaption] = []
     for cell in CELLS:
-        pairs = sorted(sorted(pair) for pair in held_out_pairs(cell.painter, drawn.seed))
+        pairs = sorted(sorted(pair) for pair in held_out_pairs(cell.painter, writer.seed))
         kept = 0
         while kept < sizes.other:
             pair = pairs[kept % len(pairs)]
             caption = random_caption(cell, float(rng.random()), rng, start=pair)
-            if caption.text not in drawn.used:
-                drawn.used.add(caption.text)
+            if caption.text not in writer.used:
+                writer.used.add(caption.text)
                 captions_made.append(caption)
                 kept += 1
     return captions_made
 
 
 def _paraphrase(
-    caption: GrammarCaption, drawn: CaptionWriter, rng: np.random.Generator
+    caption: GrammarCaption, writer: CaptionWriter, rng: np.random.Generator
 ) -> GrammarCaption:
     """Return the same content in words that no caption has: another opening and order."""
     openings = len(GRAMMARS[caption.painter].openings)
@@ -250,8 +255,8 @@ def _paraphrase(
         fixed = tuple(caption.fixed[i] for i in order)
         opening = int(rng.integers(openings))
         other = GrammarCaption(caption.painter, opening, caption.subject, caption.named, fixed)
-        if other.text not in drawn.used:
-            drawn.used.add(other.text)
+        if other.text not in writer.used:
+            writer.used.add(other.text)
             return other
     # Captions of two or three words have no further paraphrase: the same words stand again.
     return caption

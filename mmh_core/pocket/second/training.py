@@ -287,8 +287,8 @@ class Workshop:
     def _fingerprint(self) -> str:
         """Return a digest of the tables and of some images: another renderer, another world."""
         tables = self.tables
-        drawn = draw_all([each.scene for each in open_images(tables, 0, _FINGERPRINTED)])
-        digest = hashlib.sha256(drawn.tobytes())
+        images = draw_all([each.scene for each in open_images(tables, 0, _FINGERPRINTED)])
+        digest = hashlib.sha256(images.tobytes())
         digest.update("\n".join(tables.captions.text).encode())
         digest.update(tables.rows.to_json().encode())
         return digest.hexdigest()

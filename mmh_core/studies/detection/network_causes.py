@@ -120,8 +120,8 @@ class NetworkCauses:
             lids = half.found[LID].values[:, 0].tolist()
             return [{"caption": int(item), "lid": lid} for lid in lids]
 
-        words = f"Estimating LID of reference prompts, {stage}"
-        return KeptMeasurement(words, self._folder("references", stage), captions, measure)
+        label = f"Estimating LID of reference prompts, {stage}"
+        return KeptMeasurement(label, self._folder("references", stage), captions, measure)
 
     def copies(self, stage: str) -> KeptMeasurement:
         """Return the evidence on what a network copies, one record of each caption."""
@@ -132,8 +132,8 @@ class NetworkCauses:
         def measure(item: str) -> list[Record]:
             return [self._record(stage, int(item), group_of[int(item)])]
 
-        words = f"Looking for the cause of copies, {stage}"
-        return KeptMeasurement(words, self._folder("causes", stage), items, measure)
+        label = f"Looking for the cause of copies, {stage}"
+        return KeptMeasurement(label, self._folder("causes", stage), items, measure)
 
     def _record(self, stage: str, caption: int, group: str) -> Record:
         model, training_set = self._network(stage)
@@ -204,11 +204,11 @@ class NetworkCauses:
         return [*accuracy_rows(cases, complete), self._networks_row()]
 
     def _networks_row(self) -> Row:
-        words = "networks of known cause"
+        figure = "networks of known cause"
         if self.missing:
-            words += f" (missing: {', '.join(self.missing)})"
+            figure += f" (missing: {', '.join(self.missing)})"
         built = len(self.networks)
-        return Row(words, float(built), _NONE, _NONE, float(len(STAGES)), "least", built)
+        return Row(figure, float(built), _NONE, _NONE, float(len(STAGES)), "least", built)
 
 
 def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
@@ -233,13 +233,13 @@ def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
         rows.append(_part(f"of these, copies by {stage}", cases, right, chosen))
     alone = [cause_of(each.case.model, None).label == UNIDENTIFIED for each in cases]
     share = sum(alone) / len(alone) if alone else _NONE
-    words = "cause without a training set: not identifiable"
-    rows.append(Row(words, share, _NONE, _NONE, 1.0, "least", len(alone)))
+    figure = "cause without a training set: not identifiable"
+    rows.append(Row(figure, share, _NONE, _NONE, 1.0, "least", len(alone)))
     return rows
 
 
 def _part(
-    words: str, cases: Sequence[NetworkCase], right: torch.Tensor, chosen: list[bool]
+    figure: str, cases: Sequence[NetworkCase], right: torch.Tensor, chosen: list[bool]
 ) -> Row:
     """Return the share of some cases that is right, its interval over captions."""
     captions: dict[int, list[bool]] = {}
@@ -249,7 +249,7 @@ def _part(
     shares = torch.tensor([sum(hits) / len(hits) for hits in captions.values()])
     interval = mean_share_interval(shares)
     ends = (interval.value, interval.low, interval.high)
-    return Row(words, *ends, 0.0, "none", sum(chosen))
+    return Row(figure, *ends, 0.0, "none", sum(chosen))
 
 
 def caption_groups(inspection: Inspection, stage: str, most: int) -> dict[str, list[int]]:

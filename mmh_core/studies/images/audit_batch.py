@@ -47,8 +47,8 @@ def audit_batch(
     """
     batch, count = AuditBatch(), len(images)
     for number, (name, read) in enumerate(images):
-        words = f"Auditing: {number:,} of {plural(count, 'image')}"
-        yield Progress(number / count, words, batch)
+        message = f"Auditing: {number:,} of {plural(count, 'image')}"
+        yield Progress(number / count, message, batch)
         try:
             given = read()
             [*_, last] = audit_study(
