@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from mmh_core.counting import plural
+from mmh_core.formats.times import utc_minute
 from mmh_core.store.queues import QueueProgress
 from mmh_core.store.remarks import comments, generations, regions
 from mmh_core.store.review_records import Identified, VerdictRow
@@ -65,7 +65,5 @@ def _dates(rows: Sequence[VerdictRow]) -> str:
     if not rows:
         return "unknown"
     times = [row.time for row in rows]
-    first, last = (
-        time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment)) for moment in (min(times), max(times))
-    )
-    return f"{first} UTC" if first == last else f"{first} to {last} UTC"
+    first, last = utc_minute(min(times)), utc_minute(max(times))
+    return first if first == last else f"{first.removesuffix(' UTC')} to {last}"

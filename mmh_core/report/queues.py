@@ -7,12 +7,12 @@ foreign content, and escapes every text. Its times are those of the judgements.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
 
+from mmh_core.formats.times import utc_minute
 from mmh_core.installation import PROGRAM, code_version
 from mmh_core.memorization.cause import cause_words
 from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
@@ -86,7 +86,7 @@ def queue_report(
 
 def _generated(row: VerdictRow) -> tuple[int, str, str, str, str]:
     """Return item, reviewer, time, what was generated, and the digest of the run."""
-    return row.item, row.reviewer, _when(row), row.notes, row.image
+    return row.item, row.reviewer, utc_minute(row.time), row.notes, row.image
 
 
 def _conflict(item: ReportItem) -> tuple[int, str, str, str]:
@@ -121,7 +121,7 @@ def _sheet(item: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
         "judgements": [_judged(name, judgement) for name, judgement in item.judgements],
         "decision": _decided(item),
         "regions": [_region(number, row) for number, row in enumerate(item.regions, start=1)],
-        "comments": [(row.reviewer, _when(row), row.notes) for row in item.comments],
+        "comments": [(row.reviewer, utc_minute(row.time), row.notes) for row in item.comments],
         "on_image": _outlines(item, ITEM_IMAGE),
         "on_nearest": _outlines(item, f"training image {item.item.nearest}"),
         "command": item_command(item.item),
@@ -156,7 +156,7 @@ def _judged(name: str, judgement: Judgement) -> tuple[str, str, str, str, str]:
     return (
         name,
         judgement.verdict or "no verdict",
-        _when(judgement),
+        utc_minute(judgement.time),
         judgement.notes,
         "; ".join(judgement.tags),
     )
@@ -171,12 +171,14 @@ def _decided(item: ReportItem) -> str:
         return "Its reviewers differ, and nobody has adjudicated yet: it counts as undecided."
     judged = any(name == row.reviewer for name, _ in item.judgements)
     own = " (who had judged the item too)" if judged else ""
-    return f"Adjudicated by {row.reviewer}{own}, {_when(row)}: {row.after}. Reason: {row.notes}"
+    when = utc_minute(row.time)
+    return f"Adjudicated by {row.reviewer}{own}, {when}: {row.after}. Reason: {row.notes}"
 
 
 def _region(number: int, row: VerdictRow) -> tuple[int, str, str, str, str]:
     """Return number, reviewer, time, place and text of a marked region."""
-    return number, row.reviewer, _when(row), region_words(row.image, row.region), row.notes
+    when, where = utc_minute(row.time), region_words(row.image, row.region)
+    return number, row.reviewer, when, where, row.notes
 
 
 def _outlines(item: ReportItem, image: str) -> list[tuple[int, str]]:
@@ -190,10 +192,6 @@ def _outlines(item: ReportItem, image: str) -> list[tuple[int, str]]:
                 (number, f"{place}width:{right - left:.2f}%;height:{bottom - top:.2f}%")
             )
     return outlines
-
-
-def _when(row: VerdictRow | Judgement) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(row.time))
 
 
 def _charts(case: QueueCase) -> list[str]:

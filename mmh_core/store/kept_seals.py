@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmh_core.files import write_text
+from mmh_core.formats.times import utc_second
 from mmh_core.formats.untrusted import error_text
 from mmh_core.records import MMHError
 from mmh_core.store.verdict_chain import ChainReport
@@ -64,7 +65,7 @@ def add_seals(path: Path, reports: Mapping[str, ChainReport]) -> int:
     """Add the seals of reports that are not in the file yet, and return how many were new."""
     kept = read_seals(path)
     stored = {(entry.queue, entry.seal) for entry in kept}
-    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    date = utc_second(time.time())
     new = [
         KeptSeal(queue, report.rows, report.items, report.seal, date)
         for queue, report in reports.items()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmh_core.counting import plural
+from mmh_core.formats.times import utc_minute
 from mmh_core.formats.untrusted import quoted
 from mmh_core.store.queues import queue_number, read_queue
 from mmh_core.store.review_checks import checked_seal
@@ -235,22 +236,18 @@ class ChainCheck:
         if row.time < before - _CLOCK:
             earlier = "the row before it" if row.number > 1 else "its queue was made"
             self.date_warnings.append(
-                f"Row {row.number} is dated {_date(row.time)}, earlier than {earlier} "
-                f"({_date(before)})."
+                f"Row {row.number} is dated {utc_minute(row.time)}, earlier than {earlier} "
+                f"({utc_minute(before)})."
             )
         elif row.time > time.time() + _CLOCK:
             self.date_warnings.append(
-                f"Row {row.number} is dated {_date(row.time)}, which is to come."
+                f"Row {row.number} is dated {utc_minute(row.time)}, which is to come."
             )
 
     def _warned(self) -> tuple[str, ...]:
         more = len(self.date_warnings) - _MOST_WARNINGS
         rest = [f"{more:,} more rows have such a date."] if more > 0 else []
         return (*self.date_warnings[:_MOST_WARNINGS], *rest)
-
-
-def _date(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def _with_kept(report: ChainReport, check: ChainCheck, kept: str) -> ChainReport:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import streamlit as st
 
 from mmh_core.counting import plural
 from mmh_core.formats.tables import SUFFIXES
+from mmh_core.formats.times import local_minute
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_content import NAMED
 from mmh_core.retrieval.kept_indexes import LONGEST_NAME, IndexRequest, KeptIndex
@@ -53,7 +53,7 @@ def _kept() -> None:
 
 
 def _entry(entry: KeptIndex) -> None:
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.about.created))
+    made = local_minute(entry.about.created)
     st.text(entry.about.name)
     images = plural(entry.about.count, "image")
     about = f"{images}, descriptor {entry.about.embedder}, made {made}."

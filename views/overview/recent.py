@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from html import escape
 from urllib.parse import urlencode
 
 import streamlit as st
 
+from mmh_core.formats.times import local_minute
 from mmh_core.records import MMHError
 from mmh_core.store.job_record import JobRecord
 from views import session
@@ -122,13 +122,13 @@ def job_row(record: JobRecord) -> tuple[str, str, str]:
     if page_of is not None:
         page, said_too, name = page_of
         address = f"{page}?{urlencode(said_too | {name: record.id})}"
-    ended = time.localtime(record.finished or record.created)
+    ended = local_minute(record.finished or record.created)
     status = _STATES.get(record.state, record.state)
     if record.state == "running":
         status = f"running, {record.fraction:.0%}, since"
     if record.state == "queued":
         status = "waiting since"
-    return record.label, address, f"{status} {time.strftime('%Y-%m-%d %H:%M', ended)}"
+    return record.label, address, f"{status} {ended}"
 
 
 def _queues() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import streamlit as st
 
 from mmh_core.counting import agreeing
+from mmh_core.formats.times import local_minute
 from mmh_core.records import MMHError
 from mmh_core.store.adjudication import Disagreement, adjudicate, disagreements
 from mmh_core.store.review_records import REVIEW_VERDICTS
@@ -55,7 +54,7 @@ def _disagreement(one: Disagreement) -> None:
             # Plain text: a name is what somebody typed.
             st.text("; ".join(f"{name}: {verdict}" for name, verdict in one.verdicts))
         if (row := one.decision) is not None:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.time))
+            when = local_minute(row.time)
             st.text(f"Adjudicated by {row.reviewer}, {when}: {row.after}. Reason: {row.notes}")
         with st.expander("Adjudicate" if row is None else "Adjudicate again"):
             _form(one)

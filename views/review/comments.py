@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import streamlit as st
 
+from mmh_core.formats.times import local_minute
 from mmh_core.records import MMHError
 from mmh_core.store.remarks import add_comment, comments
 from mmh_core.store.verdicts import ReviewTarget, verdict_rows
@@ -30,7 +29,7 @@ def section(position: int, *, hidden: bool) -> None:
         if refused is not None:
             st.warning(layout.plain(refused), icon=":material/warning:")
         for row in shown:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.time))
+            when = local_minute(row.time)
             # Plain text: names and comments are what somebody typed.
             st.text(f"{row.reviewer}, {when}: {row.notes}")
         _field(position)

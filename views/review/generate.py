@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from mmh_core.counting import plural
+from mmh_core.formats.times import local_minute
 from mmh_core.records import MMHError
 from mmh_core.store.remarks import generations, record_generation
 from mmh_core.store.review_records import ReviewItem
@@ -74,7 +74,7 @@ def recorded(position: int) -> None:
     """Show what the log says of images that were generated for an item after it was sealed."""
     rows = verdict_rows(review_session.queues(), state.queue(), position)
     for row in generations(rows):
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.time))
+        when = local_minute(row.time)
         st.caption(
             layout.plain(
                 f"Generated here by {row.reviewer}, {when}, after the item was sealed: "

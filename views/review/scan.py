@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import streamlit as st
 
 from mmh_core.formats.tables import SUFFIXES
+from mmh_core.formats.times import local_minute
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.store.kept_scans import ScanAbout
@@ -151,7 +150,7 @@ def _kept() -> None:
     with st.expander("Past scans", icon=":material/history:"):
         for about, done in kept:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                made = time.strftime("%Y-%m-%d %H:%M", time.localtime(about.created))
+                made = local_minute(about.created)
                 st.text(f"{about.name[:60]}, {made}, {about.model}: {done:,} of {about.prompts:,}")
                 st.button(
                     "Resume" if done < about.prompts else "Open",

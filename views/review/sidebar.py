@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import streamlit as st
 
+from mmh_core.formats.times import local_minute
 from mmh_core.store.item_search import filter_choices
 from mmh_core.store.review_records import REVIEW_VERDICTS, QueueRecord
 from views.review import plan, reviewer, state
@@ -44,7 +43,7 @@ def sidebar(queues: list[QueueRecord]) -> None:
 
 def _about(queue: QueueRecord) -> None:
     """Show the name of the queue in full, because the box above cuts long names."""
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(queue.created))
+    made = local_minute(queue.created)
     st.caption(layout.plain(f"{queue.name}. Model {queue.model}, made {made}."))
 
 

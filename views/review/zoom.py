@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
+from mmh_core.formats.times import local_minute
 from mmh_core.plots.image_grid import reduced
 from mmh_core.plots.marked_images import ImagePanel, marked_images
 from mmh_core.records import MMHError
@@ -142,7 +142,7 @@ def _record_drawn(position: int) -> None:
 
 def _listed(number: int, row: VerdictRow) -> None:
     """Show who marked a region, and let them remove it."""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.time))
+    when = local_minute(row.time)
     text = f": {row.notes}" if row.notes else ""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         # Plain text: a name is what somebody typed.

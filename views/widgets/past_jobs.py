@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from mmh_core.formats.times import local_minute
 from mmh_core.store.job_record import JobRecord
 
 _STATES = {"done": "finished", "cancelled": "stopped"}
@@ -60,5 +60,5 @@ def section(
 
 def named(record: JobRecord) -> str:
     """Return what a job did, how it ended, and when."""
-    ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.finished or record.created))
+    ended = local_minute(record.finished or record.created)
     return f"{record.label} ({_STATES.get(record.state, record.state)} {ended})"
