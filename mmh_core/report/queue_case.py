@@ -21,7 +21,7 @@ from mmh_core.store.queues import (
     queue_settings,
     reviewers,
 )
-from mmh_core.store.remarks import comments, regions
+from mmh_core.store.remarks import comments, regions, rows_by_item
 from mmh_core.store.review_records import (
     Judgement,
     QueueRecord,
@@ -132,15 +132,15 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
     with suppress(MMHError):  # `verify` names the damaged row.
         rows = verdict_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows)}
-    marked, commented = regions(rows), comments(rows)
+    marked, commented = rows_by_item(regions(rows)), rows_by_item(comments(rows))
     return QueueCase(
         get_queue(file, queue),
         tuple(
             replace(
                 items[position],
                 decision=decisions.get(position),
-                regions=tuple(row for row in marked if row.item == position),
-                comments=tuple(row for row in commented if row.item == position),
+                regions=marked.get(position, ()),
+                comments=commented.get(position, ()),
             )
             for position in sorted(items.keys() - damaged)
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from mmh_core.files import replacing
 from mmh_core.formats.export import frame_csv
+from mmh_core.formats.times import utc_second
 from mmh_core.records import MMHError
 from mmh_core.store.adjudication import disagreements_of
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import queue_number, reviewers
-from mmh_core.store.remarks import comments, generations, region_words, regions
+from mmh_core.store.remarks import comments, generations, region_words, regions, rows_by_item
 from mmh_core.store.review_records import ItemView, Judgement, ReviewItem, VerdictRow
 from mmh_core.store.review_schema import JUDGEMENT_COLUMNS, judgement_from
 from mmh_core.store.sqlite_file import SqliteFile
@@ -39,8 +39,9 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
     with suppress(MMHError):  # A damaged row takes nothing else with it; `verify` names it.
         rows_of_log = verdict_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows_of_log)}
-    marked, commented = regions(rows_of_log), comments(rows_of_log)
-    generated = generations(rows_of_log)
+    marked = rows_by_item(regions(rows_of_log))
+    commented = rows_by_item(comments(rows_of_log))
+    generated = rows_by_item(generations(rows_of_log))
     last = {
         (row.item, row.reviewer): row
         for row in rows_of_log
@@ -57,9 +58,9 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
             ).items()
         }
         | (_decision_columns(decisions.get(view.position)) if decisions else {})
-        | (_region_column(view.position, marked) if marked else {})
-        | (_comment_column(view.position, commented) if commented else {})
-        | (_generation_column(view.position, generated) if generated else {})
+        | (_region_column(marked.get(view.position, ())) if marked else {})
+        | (_comment_column(commented.get(view.position, ())) if commented else {})
+        | (_generation_column(generated.get(view.position, ())) if generated else {})
         for view in _views(file, queue)
     ]
     return pd.DataFrame(rows)
@@ -135,36 +136,25 @@ def _decision_columns(row: VerdictRow | None) -> dict[str, object]:
     }
 
 
-def _region_column(position: int, marked: Sequence[VerdictRow]) -> dict[str, object]:
+def _region_column(marked: Sequence[VerdictRow]) -> dict[str, object]:
     """Return the regions that are marked on the images of an item, in one cell."""
     texts = [
         ": ".join(filter(None, (row.reviewer, region_words(row.image, row.region), row.notes)))
-        for row in _of(position, marked)
+        for row in marked
     ]
     return {"marked regions": "; ".join(texts)}
 
 
-def _comment_column(position: int, commented: Sequence[VerdictRow]) -> dict[str, object]:
+def _comment_column(commented: Sequence[VerdictRow]) -> dict[str, object]:
     """Return the comments on an item, one a line of one cell, with their times in UTC."""
-    rows = _of(position, commented)
-    texts = [f"{_utc(row.time)} {row.reviewer}: {row.notes}" for row in rows]
+    texts = [f"{utc_second(row.time)} {row.reviewer}: {row.notes}" for row in commented]
     return {"comments": "\n".join(texts)}
 
 
-def _generation_column(position: int, generated: Sequence[VerdictRow]) -> dict[str, object]:
+def _generation_column(generated: Sequence[VerdictRow]) -> dict[str, object]:
     """Return what was generated for an item after it was sealed, with the digests of the runs."""
-    rows = _of(position, generated)
-    texts = [f"{row.reviewer}: {row.notes}; run {row.image}" for row in rows]
+    texts = [f"{row.reviewer}: {row.notes}; run {row.image}" for row in generated]
     return {"generated in the review": "\n".join(texts)}
-
-
-def _of(position: int, rows: Sequence[VerdictRow]) -> list[VerdictRow]:
-    """Return the rows of the log that are of one item."""
-    return [row for row in rows if row.item == position]
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[str, object]:
@@ -173,7 +163,7 @@ def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[st
         "verdict": judgement.verdict or "",
         "notes": judgement.notes,
         "tags": "; ".join(judgement.tags),
-        "time": _utc(judgement.time) if judged else "",
+        "time": utc_second(judgement.time) if judged else "",
         "seconds": last.seconds if last is not None and last.seconds else None,
         "identification": "" if last is None else last.identified,
     }

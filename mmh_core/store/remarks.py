@@ -88,6 +88,14 @@ def generations(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
     return [row for row in rows if row.role == "generation"]
 
 
+def rows_by_item(rows: Iterable[VerdictRow]) -> dict[int, tuple[VerdictRow, ...]]:
+    """Return rows of a log under the positions of their items, in the order of the log."""
+    grouped: dict[int, list[VerdictRow]] = {}
+    for row in rows:
+        grouped.setdefault(row.item, []).append(row)
+    return {item: tuple(its_rows) for item, its_rows in grouped.items()}
+
+
 def region_words(image: str, region: Sequence[float]) -> str:
     """Return where a region lies on which image."""
     left, top, right, bottom = region

@@ -23,6 +23,7 @@ from mmh_core.store.remarks import (
     region_words,
     regions,
     remove_region,
+    rows_by_item,
 )
 from mmh_core.store.review_checks import checked_row
 from mmh_core.store.review_records import ReviewItem
@@ -49,6 +50,16 @@ def store(tmp_path: Path) -> tuple[SqliteFile, str]:
 
 def at(queue: str, reviewer: str) -> ReviewTarget:
     return ReviewTarget(queue, 1, reviewer, 0, "typed name")
+
+
+def test_rows_are_grouped_by_item_in_the_order_of_the_log(store: tuple[SqliteFile, str]) -> None:
+    file, queue = store
+    first, second = ReviewTarget(queue, 1, "ann", 0), ReviewTarget(queue, 2, "ann", 0)
+    for target, text in ((second, "a"), (first, "b"), (second, "c")):
+        add_comment(file, target, text)
+    grouped = rows_by_item(comments(verdict_rows(file, queue)))
+    notes = {item: [row.notes for row in rows] for item, rows in grouped.items()}
+    assert notes == {1: ["b"], 2: ["a", "c"]}
 
 
 def test_a_region_is_a_row_that_changes_no_judgement(store: tuple[SqliteFile, str]) -> None:
