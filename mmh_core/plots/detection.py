@@ -11,7 +11,7 @@ from mmh_core.counting import plural
 from mmh_core.plots import theme
 from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
-from mmh_core.studies.detection.doses import EXACT, EXTRACTION, DoseCurve
+from mmh_core.studies.detection.doses import COPY_RATE, EXACT, DoseCurve
 from mmh_core.studies.detection.figures import RowFigures, group_figures
 
 #: How far the marks of two rows stand apart, so that neither hides the other.
@@ -119,7 +119,7 @@ def dose_response(run: BenchmarkRun, measure: str, *, legend: bool = True) -> go
             showgrid=False,
         )
     )
-    shares = {"range": [-0.03, 1.03], "tickformat": ".0%"} if measure == EXTRACTION else {}
+    shares = {"range": [-0.03, 1.03], "tickformat": ".0%"} if measure == COPY_RATE else {}
     figure.update_yaxes(theme.axis(measure, rangemode="tozero", **shares))
     return figure
 

@@ -42,7 +42,7 @@ def dose_table(run: BenchmarkRun) -> FigureTable:
         ("repeated as", "occurrences k", "prompts", *measures),
         tuple(rows),
         "Means over prompts, whose images are averaged first, with 95 % intervals over prompts. "
-        "The extraction rate is the share of images that are copies of a training image; "
+        "The copy rate is the share of images that are copies of a training image; "
         "paraphrases are other wordings of captions whose images occur k times in the training "
         "set.",
     )

@@ -72,7 +72,7 @@ def test_an_interval_is_simulated_in_a_test_that_is_there(name: str) -> None:
     simulated = rows()[name][1]
     files = (
         ROOT / "tests" / "test_coverage_of_intervals.py",
-        ROOT / "tests" / "pocket" / "second" / "test_second_extraction.py",
+        ROOT / "tests" / "pocket" / "second" / "test_second_copy_rates.py",
     )
     there = {node.name for path in files for node in functions(path)}
     assert simulated and simulated <= there

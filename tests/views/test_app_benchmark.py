@@ -25,7 +25,7 @@ from mmh_core.studies.detection.benchmark_run import (
     CombinedRow,
     DetectorRow,
 )
-from mmh_core.studies.detection.doses import EXACT, EXTRACTION
+from mmh_core.studies.detection.doses import COPY_RATE, EXACT
 from mmh_core.studies.detection.figures import group_figures, row_figures
 from mmh_core.studies.detection.networks import NetworkRun, over_networks
 from mmh_core.subject.calibration import read_calibration
@@ -401,7 +401,7 @@ def test_the_page_begins_with_what_the_file_shows_and_does_not(
 
 def test_doses_are_drawn_with_their_intervals_and_the_other_networks() -> None:
     run = with_doses()
-    figure = detection.dose_response(run, EXTRACTION)
+    figure = detection.dose_response(run, COPY_RATE)
     pale, exact, *others = figure.data
     assert (pale.name, exact.name) == ("other networks", "exact copies")
     levels = next(curve for curve in run.doses if curve.series == EXACT).levels
@@ -410,7 +410,7 @@ def test_doses_are_drawn_with_their_intervals_and_the_other_networks() -> None:
         pytest.approx(level.response.high - level.response.value) for level in levels
     ]
     assert {trace.name for trace in others} == {"near-duplicates by crop", "paraphrases"}
-    assert "not measured" in detection.dose_response(made_up(), EXTRACTION).layout.meta["alt"]
+    assert "not measured" in detection.dose_response(made_up(), COPY_RATE).layout.meta["alt"]
 
 
 @pytest.mark.parametrize("memorized", [True, False])

@@ -9,7 +9,7 @@ import streamlit as st
 from mmh_core.plots import benchmark as plots
 from mmh_core.plots import detection
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
-from mmh_core.studies.detection.doses import EXTRACTION, GUIDANCE, LID
+from mmh_core.studies.detection.doses import COPY_RATE, GUIDANCE, LID
 from mmh_core.studies.detection.figures import RowFigures, group_sides
 from mmh_core.studies.detection.findings import best_row
 from views.widgets import layout
@@ -21,16 +21,16 @@ _ALL = "All prompts"
 
 
 def doses(run: BenchmarkRun) -> None:
-    """Show extraction rate, LID and guidance norm against the occurrences of an image."""
+    """Show copy rate, LID and guidance norm against the occurrences of an image."""
     layout.heading(
         "Dose and response: occurrences in the training set",
         "Each point is the mean over prompts whose images occur k times each in the training "
         "set, whiskers its 95 % interval over prompts. Only where k was assigned at random does a "
         "rising rate show that duplication causes copies.",
-        help="Extraction rate: the share of a prompt's images that are copies of a training "
+        help="Copy rate: the share of a prompt's images that are copies of a training "
         "image. Guidance norm: the mean length of the guidance vector over the steps.",
     )
-    measured = [name for name in (EXTRACTION, LID, GUIDANCE) if _has(run, name)]
+    measured = [name for name in (COPY_RATE, LID, GUIDANCE) if _has(run, name)]
     if not measured:
         st.caption(
             "Not measured: no prompt of this file says how often its images occur in the training "

@@ -32,7 +32,7 @@ def facts(data: Path) -> str:
 
 
 def doses(data: Path) -> str:
-    """Return extraction rate, LID and guidance norm against the occurrences of an image."""
+    """Return copy rate, LID and guidance norm against the occurrences of an image."""
     return response_tables.dose_table(benchmark_run(data)).markdown()
 
 

@@ -58,7 +58,7 @@ class ImageCounts:
 
 
 def trained_to_generate(tables: Tables, truth: pd.DataFrame) -> list[int]:
-    """Return the wide trained captions whose extraction rate is measured.
+    """Return the wide trained captions whose copy rate is measured.
 
     Of captions with duplicates both halves, since no threshold and no scale is fitted on these; of
     the others the test half. In the order of a random permutation, so that a check that is

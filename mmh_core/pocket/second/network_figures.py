@@ -13,8 +13,8 @@ from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.clip import embed_captions, embed_images, recall_at_1
 from mmh_core.pocket.descriptor import describe
 from mmh_core.pocket.figures import Row, share
+from mmh_core.pocket.second.copy_rates import copy_rate_rows
 from mmh_core.pocket.second.dimensions import bias_rows, within_rows
-from mmh_core.pocket.second.extraction import extraction_rows
 from mmh_core.pocket.second.finish import draw_all
 from mmh_core.pocket.second.images import open_images
 from mmh_core.pocket.second.inspection import FurtherFigures, Inspection
@@ -109,7 +109,7 @@ def network_rows(inspection: Inspection, cause: FurtherFigures | None = None) ->
     rows += threshold_rows(inspection)
     captions = inspection.shop.tables.captions
     images, complete = inspection.over_networks("generated")
-    rows += extraction_rows(images, captions, complete)
+    rows += copy_rate_rows(images, captions, complete)
     rows.append(disagreement_row(inspection))
     figure = "cause from the training set and the model, balanced accuracy"
     unmeasured = [Row(figure, _NONE, _NONE, _NONE, 0.9, "least", 0)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmh_core.memorization.cause import CAUSES
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics.areas import Separation
-from mmh_core.studies.detection.doses import EXTRACTION, GUIDANCE, LID, DoseCurve, dose_curves
+from mmh_core.studies.detection.doses import COPY_RATE, GUIDANCE, LID, DoseCurve, dose_curves
 from mmh_core.studies.detection.network_rows import Networks
 from mmh_core.subject.reference_scores import Proportion, threshold_among, threshold_words
 from mmh_core.text_to_image.requests import Sampling
@@ -144,8 +144,8 @@ class BenchmarkRun:
 
     @property
     def doses(self) -> tuple[DoseCurve, ...]:
-        """Return extraction rate, LID and guidance norm against the dose; () without doses."""
-        responses = {EXTRACTION: self.copied, LID: self.lid}
+        """Return copy rate, LID and guidance norm against the dose; () without doses."""
+        responses = {COPY_RATE: self.copied, LID: self.lid}
         if self.guidance_norm is not None:
             responses[GUIDANCE] = self.guidance_norm
         return dose_curves(self.prompts, responses)

@@ -13,7 +13,7 @@ from mmh_core.records import LabelledPrompt
 from mmh_core.statistics.intervals import Interval, mean_interval, mean_share_interval
 
 #: The responses in the order in which they are shown; the first is a share.
-EXTRACTION, LID, GUIDANCE = "extraction rate", "LID", "guidance norm"
+COPY_RATE, LID, GUIDANCE = "copy rate", "LID", "guidance norm"
 EXACT, PARAPHRASES = "exact copies", "paraphrases"
 
 
@@ -86,7 +86,7 @@ def _levels(
 
 def _mean(measure: str, values: Tensor) -> Interval:
     """Return a mean with its interval; equal values of no known range have none."""
-    if measure == EXTRACTION:
+    if measure == COPY_RATE:
         return mean_share_interval(values)
     mean = mean_interval(values)
     if mean.low == mean.high:

@@ -10,7 +10,7 @@ from mmh_core.installation import PROGRAM
 from mmh_core.statistics.areas import ONE_PERCENT
 from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
-from mmh_core.studies.detection.doses import EXACT, EXTRACTION, LID, DoseCurve
+from mmh_core.studies.detection.doses import COPY_RATE, EXACT, LID, DoseCurve
 from mmh_core.studies.detection.figures import ImageLabelFigures, Rate, RowFigures, realized
 
 _COPIES = ("copy of a training image", "copies of training images")
@@ -140,15 +140,15 @@ def _area(over_images: ImageLabelFigures) -> float:
 
 def _doses(run: BenchmarkRun) -> str:
     curves = {curve.measure: curve for curve in run.doses if curve.series == EXACT}
-    curve = curves.get(EXTRACTION)
+    curve = curves.get(COPY_RATE)
     if curve is None or len(curve.levels) < 2:
         return (
-            "How the extraction rate depends on how often an image occurs in the training set was "
+            "How the copy rate depends on how often an image occurs in the training set was "
             "not measured"
         )
     first, last = curve.levels[0], curve.levels[-1]
     sentence = (
-        f"The extraction rate, the share of images that are copies, is "
+        f"The copy rate, the share of images that are copies, is "
         f"{_share(first.response)} at {_occurrences(first.multiplicity)} of the image in the "
         f"training set ({plural(first.prompts, 'caption')}) and {_share(last.response)} at "
         f"{last.multiplicity:,} ({plural(last.prompts, 'caption')})"

@@ -18,8 +18,8 @@ from mmh_core.statistics.intervals import mean_share_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
 from mmh_core.studies.detection.counted_rows import separated_row
 from mmh_core.studies.detection.doses import (
+    COPY_RATE,
     EXACT,
-    EXTRACTION,
     GUIDANCE,
     LID,
     PARAPHRASES,
@@ -63,7 +63,7 @@ def dosed() -> BenchmarkRun:
 
 def test_the_response_at_a_dose_is_the_mean_over_its_prompts() -> None:
     curves = {(curve.measure, curve.series): curve.levels for curve in dosed().doses}
-    exact = curves[EXTRACTION, EXACT]
+    exact = curves[COPY_RATE, EXACT]
     assert [level.multiplicity for level in exact] == [0, 1, 8]
     # One of the two prompts with 8 copies was not searched.
     assert [level.prompts for level in exact] == [1, 2, 1]
@@ -71,9 +71,9 @@ def test_the_response_at_a_dose_is_the_mean_over_its_prompts() -> None:
     assert exact[1].response == mean_share_interval(torch.tensor([0.25, 0.75]))
     assert [level.response.value for level in curves[LID, EXACT]] == [9.0, 7.0, 1.5]
     assert [level.response.value for level in curves[GUIDANCE, EXACT]] == [90.0, 70.0, 15.0]
-    assert [level.multiplicity for level in curves[EXTRACTION, "near-duplicates by crop"]] == [16]
+    assert [level.multiplicity for level in curves[COPY_RATE, "near-duplicates by crop"]] == [16]
     # Paraphrases of near-duplicates are of no dose of exact copies.
-    assert [level.multiplicity for level in curves[EXTRACTION, PARAPHRASES]] == [8]
+    assert [level.multiplicity for level in curves[COPY_RATE, PARAPHRASES]] == [8]
     # One value says nothing of its spread, but a share lies from 0 to 1.
     assert math.isnan(curves[LID, EXACT][0].response.low)
     assert 0.9 < exact[0].response.high < 1
@@ -83,7 +83,7 @@ def test_the_interval_is_over_prompts_and_not_over_images() -> None:
     """Sixteen images of each prompt that are all alike are one case."""
     prompts = [LabelledPrompt(f"{i}", True, "any", "test", multiplicity=4) for i in range(8)]
     shares = torch.tensor([0.0, 1.0] * 4)
-    (curve,) = dose_curves(prompts, {EXTRACTION: shares})
+    (curve,) = dose_curves(prompts, {COPY_RATE: shares})
     response = curve.levels[0].response
     assert response.low < 0.2 and response.high > 0.8
 
@@ -102,8 +102,7 @@ def test_what_was_not_measured_has_no_curve(values: torch.Tensor | None) -> None
 def test_the_table_has_a_row_for_each_dose() -> None:
     lines = dose_table(dosed()).markdown().splitlines()
     assert (
-        lines[0]
-        == "| repeated as | occurrences k | prompts | extraction rate | LID | guidance norm |"
+        lines[0] == "| repeated as | occurrences k | prompts | copy rate | LID | guidance norm |"
     )
     assert lines[2].startswith("| exact copies | 0 | 1 | 0.000 (0.000 to ")
     # The response of which most prompts are known counts them.

@@ -1,4 +1,4 @@
-"""Extraction rates against the dose of duplication, from the copies counted by the search."""
+"""Copy rates against the dose of duplication, from the copies counted by the search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmh_core.pocket.second.doses import COPIES, IMAGES
 from mmh_core.statistics.intervals import mean_share_interval, percentile_interval
 
 _NONE = math.nan
-#: The bars of the extraction rate by the copies of a caption.
+#: The bars of the copy rate by the copies of a caption.
 BARS: Mapping[int, tuple[float, Literal["least", "most", "none"]]] = {
     COPIES[0]: (0.05, "most"),
     COPIES[-1]: (0.95, "least"),
@@ -36,8 +36,8 @@ def caption_rates(images: pd.DataFrame, column: str = "own") -> pd.DataFrame:
     return groups.agg(rate="mean", count="size").reset_index()
 
 
-def extraction_rows(images: pd.DataFrame, captions: pd.DataFrame, complete: bool) -> list[Row]:
-    """Return extraction rates by dose, and where the transition lies.
+def copy_rate_rows(images: pd.DataFrame, captions: pd.DataFrame, complete: bool) -> list[Row]:
+    """Return copy rates by dose, and where the transition lies.
 
     `images` as of `caption_rates`, with `own` and `copied`; `captions` is the table of the world.
     A rate is the mean over captions of the share of their images that copy a training image of the

@@ -1,4 +1,4 @@
-"""Extraction rates of samplers that copy with known probability, and the intervals' coverage."""
+"""Copy rates of samplers that copy with known probability, and the intervals' coverage."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from mmh_core.pocket.figures import Row
-from mmh_core.pocket.second.doses import COPIES
-from mmh_core.pocket.second.extraction import (
+from mmh_core.pocket.second.copy_rates import (
     caption_rates,
-    extraction_rows,
+    copy_rate_rows,
     rate_row,
     transition,
     transition_rows,
 )
+from mmh_core.pocket.second.doses import COPIES
 from mmh_core.pocket.second.tables import build_tables
 
 CAPTIONS, SEEDS = 25, 16
@@ -69,7 +69,7 @@ def _words(copies: int) -> str:
 
 def test_the_rates_of_a_sampler_lie_in_their_intervals_and_the_bars_hold() -> None:
     captions = table()
-    rows = extraction_rows(sampled(captions, np.random.default_rng(0)), captions, True)
+    rows = copy_rate_rows(sampled(captions, np.random.default_rng(0)), captions, True)
     inside = [level(rows, k).low <= chance(k) <= level(rows, k).high for k in COPIES]
     assert sum(inside) >= len(COPIES) - 1
     assert [level(rows, k).bound for k in COPIES] == ["most", *["none"] * 6, "least"]
@@ -94,18 +94,18 @@ def test_a_sampler_that_never_copies_misses_the_upper_bar_and_one_that_always_do
     captions = table(4)
     images = sampled(captions, np.random.default_rng(0), networks=1)
     for own, short in ((False, 128), (True, 1)):
-        rows = extraction_rows(images.assign(own=own, copied=own), captions, True)
+        rows = copy_rate_rows(images.assign(own=own, copied=own), captions, True)
         assert [row for row in rows if row.short] == [level(rows, short)]
 
 
 def test_what_is_not_all_measured_has_no_value_where_there_is_a_bar() -> None:
     captions = table(4)
     images = sampled(captions, np.random.default_rng(0), networks=1)
-    rows = extraction_rows(images, captions, False)
+    rows = copy_rate_rows(images, captions, False)
     assert [level(rows, k).short for k in COPIES] == [True, *[False] * 6, True]
     assert math.isnan(level(rows, 128).value)
     assert level(rows, 64).value > 0.5
-    nothing = extraction_rows(images.iloc[:0], captions, False)
+    nothing = copy_rate_rows(images.iloc[:0], captions, False)
     assert [row.count for row in nothing] == [0, 0]
     assert all(row.short for row in nothing)
 
@@ -114,7 +114,7 @@ def test_networks_are_rows_of_their_own_and_their_mean_counts_captions_once() ->
     captions = table(4)
     images = sampled(captions, np.random.default_rng(0), networks=2)
     images["own"] = images.network == 1
-    rows = extraction_rows(images, captions, True)
+    rows = copy_rate_rows(images, captions, True)
     first = rows.index(level(rows, 1))
     assert [row.value for row in rows[first : first + 3]] == [0.5, 0.0, 1.0]
     assert [row.count for row in rows[first : first + 3]] == [4, 4, 4]
