@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
 import torch
+from streamlit.components.v2 import manifest_scanner
 
 
 @pytest.fixture
@@ -22,3 +24,15 @@ def started_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(sys, "argv", ["app.py", *map(str, arguments)])
 
     return start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components_searched_once() -> Iterator[None]:
+    """Search the installed packages for Streamlit's components once, not for every browser.
+
+    Streamlit's harness reads the metadata of all of them for each, longer than most pages take.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        search = cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", search)
+        yield
