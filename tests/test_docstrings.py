@@ -32,21 +32,39 @@ ACTIONS = frozenset(
         "Find",
     ]
 )
-SOURCES = sorted(path for folder in FOLDERS for path in (CORE / folder).rglob("*.py"))
+
+#: By folder and module of the project: the nodes of its syntax tree.
+Nodes = dict[str, dict[Path, tuple[ast.AST, ...]]]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(CORE)))
-def test_a_class_docstring_names_the_thing(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    first = {node.name: (ast.get_docstring(node) or "").split(" ")[0] for node in classes}
+@pytest.fixture(scope="module")
+def nodes() -> Nodes:
+    """Return the syntax trees of core and app, which hold memory until this module ends."""
+    return {
+        folder: {
+            path: tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+            for path in sorted(CORE.with_name(folder).rglob("*.py"))
+        }
+        for folder in ("mmh_core", "views", "pages")
+    }
+
+
+def test_a_class_docstring_names_the_thing(nodes: Nodes) -> None:
+    first = {
+        (str(path.relative_to(CORE)), node.name): (ast.get_docstring(node) or "").split(" ")[0]
+        for path, tree in nodes["mmh_core"].items()
+        if path.relative_to(CORE).parts[0] in FOLDERS
+        for node in tree
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {path.split("/")[0] for path, _ in first} == set(FOLDERS)
     assert {name: word for name, word in first.items() if word in ACTIONS or not word} == {}
 
 
-def test_one_class_name_names_one_class() -> None:
+def test_one_class_name_names_one_class(nodes: Nodes) -> None:
     homes: dict[str, list[str]] = {}
-    for path in [*CORE.rglob("*.py"), *CORE.with_name("views").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in (nodes["mmh_core"] | nodes["views"]).items():
+        for node in tree:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(f"{path.name}:{node.lineno}")
     assert len(homes) > 200
@@ -67,18 +85,17 @@ STORED = frozenset(
 
 
 @pytest.mark.parametrize("folder", ["mmh_core", "views", "pages"])
-def test_a_name_says_what_its_value_is(folder: str) -> None:
+def test_a_name_says_what_its_value_is(folder: str, nodes: Nodes) -> None:
     vague = []
-    for path in CORE.with_name(folder).rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for path, tree in nodes[folder].items():
         fields = {
             id(line.target): (node.name, line.target.id)
-            for node in ast.walk(tree)
+            for node in tree
             if isinstance(node, ast.ClassDef)
             for line in node.body
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
         }
-        for node in ast.walk(tree):
+        for node in tree:
             is_bound = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
             name = node.arg if isinstance(node, ast.arg) else node.id if is_bound else ""
             if name in VAGUE and fields.get(id(node)) not in STORED:
@@ -94,11 +111,11 @@ TWICE = re.compile(
 
 
 @pytest.mark.parametrize("folder", ["mmh_core", "views", "pages"])
-def test_progress_and_labels_say_what_is_done(folder: str) -> None:
+def test_progress_and_labels_say_what_is_done(folder: str, nodes: Nodes) -> None:
     texts = [
         (path.name, node.value)
-        for path in CORE.with_name(folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for path, tree in nodes[folder].items()
+        for node in tree
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     assert [(name, text) for name, text in texts if TWICE.search(text)] == []
