@@ -142,4 +142,6 @@ def _take() -> None:
         return
     state.open_queue(imported.id)
     st.session_state[key("tab")] = "judge"
-    st.session_state[key("moved")] = f"Imported {imported.name}: {imported.items:,} items."
+    st.session_state[key("import_message")] = (
+        f"Imported {imported.name}: {imported.items:,} items."
+    )

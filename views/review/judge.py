@@ -117,9 +117,9 @@ def _messages() -> None:
     refused = st.session_state.pop(key("refused"), None)
     if refused is not None:
         st.warning(layout.plain(refused), icon=":material/sync_problem:")
-    moved = st.session_state.pop(key("moved"), None)
-    if moved is not None:
-        st.success(layout.plain(moved), icon=":material/task_alt:")
+    imported = st.session_state.pop(key("import_message"), None)
+    if imported is not None:
+        st.success(layout.plain(imported), icon=":material/task_alt:")
     if st.session_state.pop(key("ended"), False):
         st.success(
             "That was the last filtered item: all are judged.",

@@ -24,6 +24,8 @@ LINKED = "by"
 _COOKIE = "mmh_reviewer"
 _SECONDS = 365 * 86_400
 _NAME, _PENDING, _FIELD = "rv_name", "rv_pending_name", "rv_reviewer"
+#: The state of the chosen item, which is forgotten with the name of whoever chose it.
+_ITEM = "rv_item"
 
 
 def reviewer_name() -> str:
@@ -69,10 +71,10 @@ def digest(name: str) -> str | None:
     return hashlib.sha256(name.encode()).hexdigest()[:8] if name else None
 
 
-def field(changed: str = "rv_item") -> None:
+def field() -> None:
     """Show the field for the name, and the question where it changes.
 
-    With another name the choice `changed` is forgotten: it was the item of somebody else.
+    With another name the choice of an item is forgotten: somebody else had made it.
     """
     signed_in = person.signed_in()
     if signed_in is not None:
@@ -84,7 +86,6 @@ def field(changed: str = "rv_item") -> None:
         max_chars=MAX_NAME,
         placeholder="your name",
         on_change=_take,
-        args=(changed,),
         help="Judgements are recorded under this name, permanently. This browser keeps it. A "
         "second reviewer writes another one and judges the same items; nobody sees the other's "
         "judgements while judging, and marks and comments only without Blind review.",
@@ -93,24 +94,22 @@ def field(changed: str = "rv_item") -> None:
     if refused:
         st.warning(layout.plain(refused), icon=":material/badge:")
     if pending := str(st.session_state.get(_PENDING, "")):
-        _ask(pending, changed)
+        _ask(pending)
     _keep(reviewer_name(), cleared=bool(st.session_state.get("rv_cleared_name")))
 
 
-def _ask(pending: str, changed: str) -> None:
+def _ask(pending: str) -> None:
     now = str(st.session_state[_NAME])
     before = f", and no longer as {quoted(now)}" if now else ""
     st.warning(
         layout.plain(f"Judge as {quoted(pending)} from now on{before}?"), icon=":material/badge:"
     )
     with st.container(horizontal=True, gap="small"):
-        st.button(
-            "Yes, that is me", key="rv_name_yes", type="primary", on_click=_accept, args=(changed,)
-        )
+        st.button("Yes, that is me", key="rv_name_yes", type="primary", on_click=_accept)
         st.button("No", key="rv_name_no", on_click=_decline)
 
 
-def _take(changed: str) -> None:
+def _take() -> None:
     """Take what was written: a first name as it is, another one after a question."""
     state = st.session_state
     written = str(state[_FIELD] or "").strip()
@@ -122,15 +121,15 @@ def _take(changed: str) -> None:
     state[_PENDING] = name if name and name != state[_NAME] else ""
     if not name or not state[_NAME]:
         state[_PENDING] = name
-        _accept(changed)
+        _accept()
 
 
-def _accept(changed: str) -> None:
+def _accept() -> None:
     state = st.session_state
     state[_NAME] = state[_FIELD] = state[_PENDING]
     state["rv_cleared_name"] = not state[_NAME]
     state[_PENDING] = ""
-    state[changed] = None
+    state[_ITEM] = None
     state["rv_last"] = None
 
 
