@@ -53,9 +53,9 @@ class ReconstructionCost(OneColumn):
             # The image stands for the point of least noise, as in inversion by DDIM.
             x = trace.latents[part].to(model.device)
             for start, end in pairwise(times[:-1]):
-                x = moved(score_model, x, start, end, cond)
-            up = moved(score_model, x, times[-2], times[-1], cond)
-            back = moved(score_model, up, times[-1], times[-2], cond)
+                x = ddim_step(score_model, x, start, end, cond)
+            up = ddim_step(score_model, x, times[-2], times[-1], cond)
+            back = ddim_step(score_model, up, times[-1], times[-2], cond)
             errors.append((back - x).flatten(1).norm(dim=1, keepdim=True).float().cpu())
         cost = torch.cat(errors)
         check_network(cost, model.name)
@@ -66,8 +66,10 @@ class ReconstructionCost(OneColumn):
         return -values[:, 0]
 
 
-def moved(model: ScoreModel, x: Tensor, start: float, end: float, cond: Tensor | None) -> Tensor:
-    """Return x (B, *shape) at the time `start` moved to `end` by one deterministic step.
+def ddim_step(
+    model: ScoreModel, x: Tensor, start: float, end: float, cond: Tensor | None
+) -> Tensor:
+    """Return x (B, *shape) at the time `end`, from x at `start`, by one deterministic step.
 
     `alpha_end x0_hat + sigma_end eps_hat` (Song et al. 2021, DDIM with eta = 0).
     """

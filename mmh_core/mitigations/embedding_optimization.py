@@ -62,16 +62,16 @@ class EmbeddingOptimization:
         def loss(rows: Tensor) -> Tensor:
             return guidance_norms(at.eps_c(with_start_token(at.cond, rows)), eps_u)
 
-        moved = yield from descend(
+        descent = yield from descend(
             loss, at.cond[:, 1:], target, rate=self.rate, steps=self.most_steps
         )
         return Mitigated(
-            steered(request, embedding=with_start_token(at.cond, moved.values)),
+            steered(request, embedding=with_start_token(at.cond, descent.values)),
             request.prompt,
-            f"The embedding moved {moved.steps} steps; the guidance norm went from "
-            f"{moved.before.mean():.3g} to {moved.after.mean():.3g} (target {target:.3g}).",
+            f"The embedding moved {descent.steps} steps; the guidance norm went from "
+            f"{descent.before.mean():.3g} to {descent.after.mean():.3g} (target {target:.3g}).",
             # The unconditional branch once, then forward and backward, then the last check.
-            1.0 + 2 * moved.steps + 1,
+            1.0 + 2 * descent.steps + 1,
         )
 
 

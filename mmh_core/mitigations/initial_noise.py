@@ -139,14 +139,14 @@ class NoiseOptimization:
             both = delta(x_t)
             return guidance_norms(both, torch.zeros_like(both))
 
-        moved = yield from descend(loss, start, target, rate=self.rate, steps=self.most_steps)
+        descent = yield from descend(loss, start, target, rate=self.rate, steps=self.most_steps)
         return Mitigated(
-            steered(request, noise=moved.values / scale),
+            steered(request, noise=descent.values / scale),
             request.prompt,
-            f"The starting noise moved by {_share(moved.values - start, start):.1%} of its length "
-            f"in {moved.steps} steps; the guidance norm went from {moved.before.mean():.3g} to "
-            f"{moved.after.mean():.3g} (target {target:.3g}).",
-            4.0 * moved.steps + 2,
+            f"The starting noise moved by {_share(descent.values - start, start):.1%} of its "
+            f"length in {descent.steps} steps; the guidance norm went from "
+            f"{descent.before.mean():.3g} to {descent.after.mean():.3g} (target {target:.3g}).",
+            4.0 * descent.steps + 2,
         )
 
 

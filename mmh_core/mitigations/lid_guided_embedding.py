@@ -79,14 +79,14 @@ class LidGuidedEmbedding:
         def loss(behind: Tensor) -> Tensor:
             return -lid.values(with_start_token(cond, behind))
 
-        moved = yield from descend(
+        descent = yield from descend(
             loss, cond[:, 1:], -target, rate=self.rate, steps=self.most_steps
         )
         rows = torch.arange(len(request.seeds)) % len(latents)
         return Mitigated(
-            steered(request, embedding=with_start_token(cond, moved.values)[rows]),
+            steered(request, embedding=with_start_token(cond, descent.values)[rows]),
             request.prompt,
-            f"The embedding moved {moved.steps} steps; the LID of the image went from "
-            f"{-moved.before.mean():.3g} to {-moved.after.mean():.3g} (target {target:.3g}).",
-            generation_nfe + lid.nfe * (moved.steps + 0.5),
+            f"The embedding moved {descent.steps} steps; the LID of the image went from "
+            f"{-descent.before.mean():.3g} to {-descent.after.mean():.3g} (target {target:.3g}).",
+            generation_nfe + lid.nfe * (descent.steps + 0.5),
         )

@@ -70,8 +70,11 @@ def retriggered(
         x0 = network.x0(x_t, t, torch.where(free, rows, start))
         return (x0 - x).flatten(1).square().mean(1)
 
-    moved = yield from descend(loss, start, 0.0, rate=RATE, steps=steps)
-    embedding = torch.where(free, moved.values, start)
+    descent = yield from descend(loss, start, 0.0, rate=RATE, steps=steps)
+    embedding = torch.where(free, descent.values, start)
     return Retriggered(
-        steered(request, embedding=embedding), moved.before, moved.after, 2.0 * moved.steps + 1
+        steered(request, embedding=embedding),
+        descent.before,
+        descent.after,
+        2.0 * descent.steps + 1,
     )

@@ -13,7 +13,7 @@ from torch import nn
 from mmh_core.detectors.denoised_spread import DenoisedSpread
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import measure
-from mmh_core.detectors.reconstruction_cost import ReconstructionCost, moved
+from mmh_core.detectors.reconstruction_cost import ReconstructionCost, ddim_step
 from mmh_core.detectors.representation_spread import RepresentationSpread
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
@@ -55,7 +55,7 @@ def test_a_deterministic_step_is_the_closed_form(
     model: TextToImage, start: float, end: float
 ) -> None:
     x = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(4))
-    found = moved(model.score_model, x, start, end, torch.eye(4)[:, None])
+    found = ddim_step(model.score_model, x, start, end, torch.eye(4)[:, None])
     (alpha, _), (later, _) = kernel(start), kernel(end)
     gap = x.flatten(1).double() - alpha * means()
     expected = later * means() + factor(start, end, variances()) * gap

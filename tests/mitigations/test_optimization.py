@@ -16,20 +16,20 @@ def distance(values: Tensor) -> Tensor:
 
 
 def test_each_row_stops_where_it_reaches_the_target() -> None:
-    moved = result_of(descend(distance, START, 0.5, rate=0.5, steps=20))
+    descent = result_of(descend(distance, START, 0.5, rate=0.5, steps=20))
     # AdamW moves by its rate while the sign of the gradient stays, and decay adds .5 % of it.
-    assert bool((moved.after <= 0.5).all())
+    assert bool((descent.after <= 0.5).all())
     # Row 2 needs four steps more than row 0, which would carry that one across 0.
-    assert bool((moved.values > 0).all())
-    assert torch.equal(moved.values[1], START[1])
-    assert torch.equal(moved.before, START[:, 0])
+    assert bool((descent.values > 0).all())
+    assert torch.equal(descent.values[1], START[1])
+    assert torch.equal(descent.before, START[:, 0])
 
 
 def test_the_first_step_is_adamws() -> None:
-    moved = result_of(descend(distance, START, 0.0, rate=0.05, steps=1))
+    descent = result_of(descend(distance, START, 0.0, rate=0.05, steps=1))
     # Decay by rate * .01, then the rate times the sign of the gradient.
-    torch.testing.assert_close(moved.values, START * (1 - 0.05 * 0.01) - 0.05)
-    assert (moved.steps, moved.evaluations) == (1, 2)
+    torch.testing.assert_close(descent.values, START * (1 - 0.05 * 0.01) - 0.05)
+    assert (descent.steps, descent.evaluations) == (1, 2)
 
 
 def test_rows_do_not_depend_on_their_company() -> None:
@@ -40,14 +40,14 @@ def test_rows_do_not_depend_on_their_company() -> None:
 
 
 def test_it_stops_at_the_limit_and_says_how_far_it_came() -> None:
-    moved = result_of(descend(distance, START, 0.0, rate=0.05, steps=3))
-    assert moved.steps == 3
-    torch.testing.assert_close(moved.after, distance(moved.values))
-    assert bool((moved.after < moved.before).all())
+    descent = result_of(descend(distance, START, 0.0, rate=0.05, steps=3))
+    assert descent.steps == 3
+    torch.testing.assert_close(descent.after, distance(descent.values))
+    assert bool((descent.after < descent.before).all())
 
 
 def test_it_works_where_gradients_are_off() -> None:
     with torch.no_grad():
-        moved = result_of(descend(distance, START, 0.5, rate=0.5, steps=20))
-    assert not moved.values.requires_grad
-    assert bool((moved.after <= 0.5).all())
+        descent = result_of(descend(distance, START, 0.5, rate=0.5, steps=20))
+    assert not descent.values.requires_grad
+    assert bool((descent.after <= 0.5).all())
