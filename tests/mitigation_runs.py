@@ -29,15 +29,17 @@ FIGURES: dict[Treatment, tuple[tuple[str, str], list[float], list[float], list[f
 }
 
 
-def comparison(prompt: str = PROMPT, normal: tuple[str, ...] = ("a blue bird",)) -> MitigationRun:
+def comparison(
+    prompt: str = PROMPT, reference: tuple[str, ...] = ("a blue bird",)
+) -> MitigationRun:
     """Return five treatments of a prompt with two seeds, one of them refused."""
     treatments = (NONE, WORDS, STATIC, REWRITE, RAISE)
     config = MitigationConfig(
-        "pocket-sd", (prompt, *normal), (0, 7), treatments, Sampling(5, 2.0, 16, 16)
+        "pocket-sd", (prompt, *reference), (0, 7), treatments, Sampling(5, 2.0, 16, 16)
     )
     cells = [
         _cell(config, number, treatment)
-        for number in range(1 + len(normal))
+        for number in range(1 + len(reference))
         for treatment in treatments
     ]
     return MitigationRun(
@@ -89,13 +91,13 @@ def _cell(config: MitigationConfig, number: int, treatment: Treatment) -> Cell:
         treatment=treatment,
         label=found.label,
         used=used,
-        changed="" if refused else f"{found.label} was applied.",
+        explanation="" if refused else f"{found.label} was applied.",
         refused=refused,
         images=torch.stack([_image(10 * number + i) for i in range(2)])[:count],
         latents=torch.zeros(count, 4, 2, 2),
         similarity=values(similarity)[:count],
         nearest=torch.full((count,), 5),
-        moved=values([1.0, 1.0] if treatment == NONE else [0.7, 0.8])[:count],
+        similarity_to_unmitigated=values([1.0, 1.0] if treatment == NONE else [0.7, 0.8])[:count],
         alignment=values(alignment)[:count],
         lid=values(lid)[:count],
         lid_error=values([0.5, 0.5])[:count],

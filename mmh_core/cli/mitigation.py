@@ -214,7 +214,7 @@ def mitigation_benchmark(
         raise MMHError(
             "Copies are searched for among training images: give an index of them by --index."
         )
-    taken = (*chosen.calibration, *chosen.test, *chosen.normal)
+    taken = (*chosen.calibration, *chosen.test, *chosen.reference)
     warn_truncated(subject.model, [caption.text for caption in taken])
     inputs = BenchmarkInputs(subject, numbers, work, resume, robust)
     result = run_steps(benchmark(chosen, inputs))

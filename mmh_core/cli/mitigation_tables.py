@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mmh_core.cli.tables import plain
 from mmh_core.counting import agreeing, plural
 from mmh_core.formats.markdown import markdown_table
 from mmh_core.mitigations.catalogue import mitigation_words
 
 if TYPE_CHECKING:
     from mmh_core.statistics.intervals import Interval
-    from mmh_core.studies.mitigation.benchmark_rows import BenchmarkRow, NormalRow
+    from mmh_core.studies.mitigation.benchmark_rows import BenchmarkRow, ReferenceCaptionsRow
     from mmh_core.studies.mitigation.benchmark_run import (
         Caption,
         CaptionRecord,
@@ -50,19 +51,19 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
     """Return the tables of a benchmark as Markdown, each with a sentence on what is counted."""
     from mmh_core.mitigations.catalogue import mitigation
     from mmh_core.studies.mitigation.benchmark_rows import (
-        MOVERS,
+        IMAGE_SPACE,
         attribution_rows,
         benchmark_rows,
         correlation,
         judged,
         meets,
-        normal_rows,
+        reference_caption_rows,
         robustness_of,
     )
     from mmh_core.studies.mitigation.robustness_rows import robustness_words
 
     rows = benchmark_rows(result)
-    normal = {row.treatment: row for row in normal_rows(result)}
+    references = {row.treatment: row for row in reference_caption_rows(result)}
     robust = {row.treatment: row for row in robustness_of(result)}
     judgements = judged(result)
     good = [
@@ -70,15 +71,15 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
         for row in rows
         if meets(row, judgements.get(row.treatment))
     ]
-    link, by_prompt = correlation(result.test), correlation(result.test, ("none", *MOVERS))
-    movers = " and ".join(mitigation(name).label for name in MOVERS)
+    link, by_prompt = correlation(result.test), correlation(result.test, ("none", *IMAGE_SPACE))
+    image_space = " and ".join(mitigation(name).label for name in IMAGE_SPACE)
     kinds = _kinds(result.captions.test)
     blocks = [
         markdown_table(
             _MAIN,
             [
                 [
-                    *_main_cells(row, normal.get(row.treatment)),
+                    *_main_cells(row, references.get(row.treatment)),
                     *robustness_words(robust.get(row.treatment)),
                 ]
                 for row in rows
@@ -102,7 +103,7 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
         f"Rank correlation over {plural(link.cells, 'cell')} between the rise of LID and the fall "
         f"of the share of copies: {_interval(link.share)}; and the fall of similarity to the "
         f"nearest: {_interval(link.similarity)}. Over the {plural(by_prompt.cells, 'cell')} "
-        f"without {movers}, which change the image and not the prompt: "
+        f"without {image_space}, which change the image and not the prompt: "
         f"{_interval(by_prompt.share)} and {_interval(by_prompt.similarity)}.",
         markdown_table(
             (
@@ -112,10 +113,10 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
                 "seed-to-seed similarity, change",
                 "images changed",
             ),
-            [_normal_cells(row) for row in normal.values()],
+            [_reference_cells(row) for row in references.values()],
         ),
-        f"{plural(len(result.normal), 'caption')} of the test half "
-        f"({_kinds(result.captions.normal)}), which are not memorized. Brackets are 95 % "
+        f"{plural(len(result.reference), 'caption')} of the test half "
+        f"({_kinds(result.captions.reference)}), which are not memorized. Brackets are 95 % "
         "intervals; ± is half that of the unmitigated mean, to compare a change with.",
     ]
     left = attribution_rows(result)
@@ -140,19 +141,19 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
 def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
     """Return all numbers of a benchmark as records and plain values."""
     from mmh_core.studies.mitigation.benchmark_rows import (
-        MOVERS,
+        IMAGE_SPACE,
         attribution_rows,
         benchmark_rows,
         correlation,
         effect_of,
         judged,
         meets,
-        normal_rows,
+        reference_caption_rows,
         robustness_of,
     )
 
     rows = benchmark_rows(result)
-    normal = {row.treatment: row for row in normal_rows(result)}
+    references = {row.treatment: row for row in reference_caption_rows(result)}
     judgements = judged(result)
     return {
         "model": result.model,
@@ -162,12 +163,12 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
         "rank_bound": result.rank_bound,
         "steps": result.sampling.steps,
         "guidance": result.sampling.guidance,
-        "captions": asdict(result.captions),
+        "captions": plain(result.captions),
         "chosen": [asdict(treatment) for treatment in result.chosen],
         "code": result.code,
         "records_left_out": result.left_out,
         "rows": [
-            asdict(row) | {"meets": meets(row, judgements.get(row.treatment))} for row in rows
+            plain(row) | {"meets": meets(row, judgements.get(row.treatment))} for row in rows
         ],
         "criteria": [
             {"treatment": asdict(treatment)}
@@ -189,14 +190,14 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
             for record in result.control
         ],
         "correlation": asdict(correlation(result.test)),
-        "correlation_of_what_is_asked": asdict(correlation(result.test, ("none", *MOVERS))),
+        "correlation_of_what_is_asked": asdict(correlation(result.test, ("none", *IMAGE_SPACE))),
         "normal": [
-            asdict(row) | {"harmed": effect_of(row) == "harmed", "effect": effect_of(row)}
-            for row in normal.values()
+            plain(row) | {"harmed": effect_of(row) == "harmed", "effect": effect_of(row)}
+            for row in references.values()
         ],
         "attribution": [asdict(row) for row in attribution_rows(result)],
         "cells": [cell for record in result.test for cell in _cells(record)],
-        "normal_cells": [cell for record in result.normal for cell in _cells(record)],
+        "normal_cells": [cell for record in result.reference for cell in _cells(record)],
         "calibration_cells": [cell for record in result.calibration for cell in _cells(record)],
         "words": [
             {"caption": row.caption.text, "by": by, "dropped": list(words), "copied": copied}
@@ -220,10 +221,10 @@ def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
             "copied": float(record.copied[i].mean()),
             "outcomes": list(record.outcomes[i]) if record.outcomes else [],
             "similarity": float(record.similarity[i].mean()),
-            "moved": float(record.moved[i].mean()),
+            "moved": float(record.similarity_to_unmitigated[i].mean()),
             "alignment": float(record.alignment[i].mean()),
             "lid": float(record.lid[i].mean()),
-            "agreement": float(record.agreement[i]),
+            "agreement": float(record.seed_similarity[i]),
             "seconds": float(record.seconds[i]),
             "nfe": float(record.nfe[i]),
         }
@@ -291,18 +292,18 @@ def _left_out(result: MitigationBenchmark) -> list[str]:
     ]
 
 
-def _main_cells(row: BenchmarkRow, normal: NormalRow | None) -> list[str]:
+def _main_cells(row: BenchmarkRow, reference: ReferenceCaptionsRow | None) -> list[str]:
     from mmh_core.studies.mitigation.benchmark_rows import effect_of
 
     base = row.treatment.mitigation == "none"
-    effect = "not checked" if normal is None else _EFFECTS[effect_of(normal)]
+    effect = "not checked" if reference is None else _EFFECTS[effect_of(reference)]
     name = f"{row.label} ({row.refused} refused)" if row.refused else row.label
     return [
         name,
         f"{row.treatment.strength:g}",
         _interval(row.before),
         _interval(row.copied),
-        "" if base else _interval(row.unsolved),
+        "" if base else _interval(row.not_solved),
         "" if base else _interval(row.solved),
         "" if base else effect,
         _interval(row.alignment_before),
@@ -314,13 +315,13 @@ def _main_cells(row: BenchmarkRow, normal: NormalRow | None) -> list[str]:
     ]
 
 
-def _normal_cells(row: NormalRow) -> list[str]:
+def _reference_cells(row: ReferenceCaptionsRow) -> list[str]:
     return [
         f"{row.treatment.mitigation} {row.treatment.strength:g}",
-        f"{_interval(row.alignment, 3)}, ± {_number(row.alignment_spread, 3)}",
+        f"{_interval(row.alignment, 3)}, ± {_number(row.alignment_half_width, 3)}",
         str(row.new_copies),
-        f"{_interval(row.agreement, 3)}, ± {_number(row.agreement_spread, 3)}",
-        f"{100 * row.changed:.0f} %",
+        f"{_interval(row.seed_similarity, 3)}, ± {_number(row.seed_similarity_half_width, 3)}",
+        f"{100 * row.changed_share:.0f} %",
     ]
 
 

@@ -19,7 +19,9 @@ Record = TypeVar("Record")
 
 #: Names of fields in JSON where they differ from those of the record: JSON keeps its own.
 JSON_NAMES: Mapping[str, Mapping[str, str]] = {
+    "BenchmarkRow": {"not_solved": "unsolved"},
     "BenchmarkRun": {"data_lid": "true_lid", "text_baselines": "text"},
+    "Captions": {"reference": "normal"},
     "CauseResults": {"predicted": "said", "data_lid_estimate": "data_lid"},
     "DetectorRow": {
         "citation": "reference",
@@ -29,6 +31,12 @@ JSON_NAMES: Mapping[str, Mapping[str, str]] = {
     "DoseLevel": {"multiplicity": "copies"},
     "GroupFigures": {"tpr": "true", "fpr": "false"},
     "RealizedRates": {"target_fpr": "share", "tpr": "true", "fpr": "false"},
+    "ReferenceCaptionsRow": {
+        "seed_similarity": "agreement",
+        "changed_share": "changed",
+        "alignment_half_width": "alignment_spread",
+        "seed_similarity_half_width": "agreement_spread",
+    },
     "RowFigures": {"by_image_label": "by_fact"},
     "LabelledPrompt": {"multiplicity": "copies"},
     "NetworkRow": {"tpr": "true", "fpr": "false", "deviation": "spread"},

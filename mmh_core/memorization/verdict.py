@@ -93,7 +93,7 @@ class PointVerdictRow:
 _EXACT, _TEMPLATE, _LIKELY = "#d55e00", "#9486e0", "#c9743a"
 _SUSPICIOUS, _MEMORIZED = "#c08400", "#c973a4"
 _FREE, _UNKNOWN = "#2b8f86", "#87939a"
-_MOVED = "#6f7b82"
+_NOT_SOLVED = "#6f7b82"
 #: The color of harm by a mitigation: unharmed before, and not any more.
 HARM_COLOR = "#c62828"
 
@@ -158,7 +158,7 @@ REVIEW_ROWS: dict[str | None, VerdictTableRow] = {
 
 OUTCOME_ROWS: dict[OutcomeKind, OutcomeRow] = {
     "copy": OutcomeRow(5, False, _EXACT, "copied", "2px solid", "copy"),
-    "not solved": OutcomeRow(4, False, _MOVED, "unsolved", "3px dashed", "not solved"),
+    "not solved": OutcomeRow(4, False, _NOT_SOLVED, "not-solved", "3px dashed", "not solved"),
     "subject lost": OutcomeRow(3, False, HARM_COLOR, "lost", "2px dotted", "other subject"),
     "unknown": OutcomeRow(2, False, _UNKNOWN, "", "", "cannot be judged"),
     "no copy": OutcomeRow(1, True, _FREE, "", "", "no copy"),

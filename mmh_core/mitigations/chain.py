@@ -207,8 +207,8 @@ class AutomaticChain:
                 accepted = yield from chosen.apply(model, request, context=context)
                 nfe += accepted.nfe
         score_name = "first-step guidance norm" if context.detector is None else context.score_name
-        changed = f"{_sentence(chained, score_name)} {accepted.changed}"
-        return replace(accepted, changed=changed, nfe=nfe)
+        explanation = f"{_sentence(chained, score_name)} {accepted.explanation}"
+        return replace(accepted, explanation=explanation, nfe=nfe)
 
 
 def _sentence(chained: ChainOutcome, score_name: str) -> str:

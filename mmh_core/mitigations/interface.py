@@ -120,7 +120,7 @@ NO_CONTEXT = MitigationContext()
 class Mitigated:
     """A mitigated request.
 
-    `request` is what to generate now, `prompt` its text, `changed` one sentence on what is
+    `request` is what to generate now, `prompt` its text, `explanation` one sentence on what is
     different. Costs are NFE of one branch per image, a backward pass counting as one more: `nfe`
     were spent before generating, `branches` are evaluated at every step, None being those of the
     request (`branches_per_step`).
@@ -128,7 +128,7 @@ class Mitigated:
 
     request: Request
     prompt: str
-    changed: str
+    explanation: str
     nfe: float = 0.0
     branches: float | None = None
 

@@ -161,7 +161,7 @@ def _marks(family: Family, points: Sequence[tuple[int, TreatmentRow, str, str]])
     def figure_text(figure: Compared) -> str:
         return f"{figure.mean.value:.3f}"
 
-    unsolved = [row.share("not solved") > 0 for _, row, _, _ in points]
+    not_solved = [row.share("not solved") > 0 for _, row, _, _ in points]
     hover = [
         f"{theme.letters(name)}{_not_solved(row)}<br>similarity {figure_text(row.similarity)}"
         f", alignment {figure_text(row.alignment)}"
@@ -177,10 +177,10 @@ def _marks(family: Family, points: Sequence[tuple[int, TreatmentRow, str, str]])
         textposition=[position for _, _, _, position in points],
         textfont={"size": 11},
         marker={
-            "color": [theme.NEUTRAL if flag else family.color for flag in unsolved],
-            "symbol": [_hollow(family.symbol) if flag else family.symbol for flag in unsolved],
+            "color": [theme.NEUTRAL if flag else family.color for flag in not_solved],
+            "symbol": [_hollow(family.symbol) if flag else family.symbol for flag in not_solved],
             "size": 11,
-            "line": {"width": [2 if flag else 0 for flag in unsolved]},
+            "line": {"width": [2 if flag else 0 for flag in not_solved]},
         },
         error_x=theme.whiskers([row.alignment.mean for _, row, _, _ in points], family.color, 1),
         error_y=theme.whiskers([row.similarity.mean for _, row, _, _ in points], family.color, 1),

@@ -83,7 +83,7 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
     """Return mitigations as numbered marks with whiskers, "" where nothing is known.
 
     Across is alignment with the prompt, up similarity to the nearest training image; the number is
-    that of the row in the table. Colors come from the classes `mark`, `base`, `unsolved`,
+    that of the row in the table. Colors come from the classes `mark`, `base`, `not-solved`,
     `whisker`, `grid` and `axis` of the surrounding page.
     """
     plotted = [
@@ -115,13 +115,15 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
             parts.append(_line("whisker", (x, frame.y(up.low)), (x, frame.y(up.high))))
         kind = "base" if row.treatment.mitigation in ("none", "random_tokens") else "mark"
         # Where images only moved off the threshold, the fall of similarity is no success.
-        kind = "unsolved" if row.share("not solved") > 0 else kind
+        kind = "not-solved" if row.share("not solved") > 0 else kind
         name = escape(mitigation_words(row.treatment.mitigation, row.treatment.strength))
         parts.append(
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="9">'
             f"<title>{name}</title></circle>"
         )
-        parts.append(_text(x, y + 4, str(number), "middle", "off" if kind == "unsolved" else "on"))
+        parts.append(
+            _text(x, y + 4, str(number), "middle", "off" if kind == "not-solved" else "on")
+        )
     alt = f"{len(plotted)} mitigations by alignment and similarity; down and right is better"
     return frame.svg(alt, parts)
 

@@ -37,7 +37,15 @@ from mmh_core.studies.mitigation.verdict import (
 
 #: Side of the images on the page, which are reduced to it where they are larger.
 _SIDE = 256
-_FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
+#: Figures of a `TreatmentRow`, each with its name in run.json.
+_FIGURES = {
+    "copied": "copied",
+    "similarity": "similarity",
+    "similarity_to_unmitigated": "moved",
+    "alignment": "alignment",
+    "lid": "lid",
+    "percentile": "percentile",
+}
 
 
 def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
@@ -82,7 +90,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
                 "mitigation": cell.treatment.mitigation,
                 "strength": cell.treatment.strength,
                 "used_prompt": cell.used,
-                "changed": cell.changed,
+                "changed": cell.explanation,
                 "refused": cell.refused,
                 "noise_sha256": cell.noise_sha256,
                 "nfe": number(cell.nfe),
@@ -93,7 +101,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
                 "contents": list(cell.contents),
                 "nearest": cell.nearest.tolist(),
                 "similarity": numbers(cell.similarity),
-                "similarity_to_unmitigated": numbers(cell.moved),
+                "similarity_to_unmitigated": numbers(cell.similarity_to_unmitigated),
                 "alignment": numbers(cell.alignment),
                 "lid": numbers(cell.lid),
                 "lid_standard_error": numbers(cell.lid_error),
@@ -137,8 +145,8 @@ def _treatment(verdict: TreatmentResult) -> dict[str, Any]:
         "reference_new_copies": references.new_copies,
         "reference_alignment_change": _interval(references.alignment),
     }
-    for name in _FIGURES:
-        compared = getattr(row, name)
+    for field, name in _FIGURES.items():
+        compared = getattr(row, field)
         record[name] = _interval(compared.mean)
         record[f"{name}_difference"] = _interval(compared.difference)
     return record
@@ -259,10 +267,10 @@ def _outcome_cells(verdict: TreatmentResult) -> dict[str, str]:
     row, names = verdict.row, ("paraphrases", "seeds", "attack", "control")
     robust = dict(zip(names, robustness_words(verdict.robustness), strict=True))
     if verdict.treatment.mitigation == "none" or not row.images:
-        return robust | {"solved": "", "unsolved": "", "references": ""}
+        return robust | {"solved": "", "not_solved": "", "references": ""}
     return robust | {
         "solved": number_text(row.share("solved"), 2),
-        "unsolved": number_text(row.share("not solved"), 2),
+        "not_solved": number_text(row.share("not solved"), 2),
         "references": harm(verdict.references) or verdict.references.effect,
     }
 

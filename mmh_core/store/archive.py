@@ -39,7 +39,15 @@ _RENAMED_FIELDS = {
     "BenchmarkRun": {"text": "text_baselines", "true_lid": "data_lid"},
     "Calibration": {"lid_scale": "lid_noise_scale"},
     "CauseResults": {"said": "predicted", "data_lid": "data_lid_estimate"},
-    "Cell": {"agreement": "seed_similarity"},
+    "CaptionRecord": {
+        "moved": "similarity_to_unmitigated",
+        "agreement": "seed_similarity",
+    },
+    "Cell": {
+        "agreement": "seed_similarity",
+        "changed": "explanation",
+        "moved": "similarity_to_unmitigated",
+    },
     "DetectorRow": {
         "reference": "citation",
         "generation": "generation_nfe",

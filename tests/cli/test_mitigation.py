@@ -228,7 +228,7 @@ def test_the_table_has_a_line_per_treatment() -> None:
 
 
 def test_reference_prompts_that_are_missing_are_asked_for() -> None:
-    text = comparison_table(comparison(normal=()))
+    text = comparison_table(comparison(reference=()))
     assert "reference prompts not checked (give several by --reference-prompt); " in text
 
 
@@ -256,9 +256,9 @@ def test_what_only_moved_off_the_threshold_is_no_success_anywhere() -> None:
     )
     page = mitigation_report(run, "command")
     assert "None of the mitigations passes" in page and "it is 0%" not in page
-    assert page.count("<figure class=unsolved>") == 2
+    assert page.count("<figure class=not-solved>") == 2
     chart = frontier_svg(treatment_rows(run))
-    assert chart.count('class="unsolved"') == 1 and chart.count('class="mark"') == 1
+    assert chart.count('class="not-solved"') == 1 and chart.count('class="mark"') == 1
     found = mitigation_summary(run)["treatments"][2]
     assert (found["passes"], found["not_solved"], found["solved"]) == (False, 1.0, 0.0)
     assert found["copied"][0] == 0
@@ -266,7 +266,7 @@ def test_what_only_moved_off_the_threshold_is_no_success_anywhere() -> None:
 
 
 def test_the_page_shows_hostile_text_and_obeys_none_of_it() -> None:
-    run = comparison(HOSTILE, normal=(HOSTILE,))
+    run = comparison(HOSTILE, reference=(HOSTILE,))
     page = mitigation_report(run, f"echo {HOSTILE}")
     assert "&lt;img src=&#34;http://example.org" in page
     assert "<img src=http" not in page and '<img src="http' not in page

@@ -122,4 +122,4 @@ def test_the_usual_threshold_is_a_margin_below_a_copy(model_of: ModelOf) -> None
     assert torch.equal(
         generate_images(model, usual.request), generate_images(model, stated.request)
     )
-    assert "exceeded -0.55." in usual.changed
+    assert "exceeded -0.55." in usual.explanation

@@ -130,8 +130,8 @@ def test_of_those_that_stop_copying_the_one_that_keeps_most_is_used(model_of: Mo
     # Both of the cheap ones are below the threshold; how far below counts for nothing.
     assert (found.accepted, found.passed) == ("middle", False)
     out = result_of(AutomaticChain(ALL).apply(model, request_for(model), context=context))
-    assert out.changed.startswith("None of the 4 tried passed; “Middle” kept most (score 0.4")
-    assert "the alignment with the prompt fell to 75% of what it was" in out.changed
+    assert out.explanation.startswith("None of the 4 tried passed; “Middle” kept most (score 0.4")
+    assert "the alignment with the prompt fell to 75% of what it was" in out.explanation
 
 
 def test_of_equal_scores_the_one_that_keeps_most_is_used(model_of: ModelOf) -> None:
@@ -182,13 +182,13 @@ def test_the_chain_is_a_mitigation_that_says_which(model_of: ModelOf) -> None:
     context = context_with_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.1)
     automatic = AutomaticChain(ALL)
     out = result_of(automatic.apply(model, request_for(model), context=context))
-    assert out.changed.startswith("“Middle”, number 3 of those tried, is the first to pass")
+    assert out.explanation.startswith("“Middle”, number 3 of those tried, is the first to pass")
     assert out.request.prompt == "middle"
     assert out.nfe == 33
     short = result_of(
         replace(automatic, strength=1.0).apply(model, request_for(model), context=context)
     )
-    assert short.changed.startswith("None of the 2 tried passed; “Cheap” scored lowest")
+    assert short.explanation.startswith("None of the 2 tried passed; “Cheap” scored lowest")
 
 
 def test_the_chain_is_expected_to_end_with_the_cheaper_half() -> None:

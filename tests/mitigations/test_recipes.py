@@ -131,7 +131,7 @@ def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str, 
     same = ("seeds", "sampling")
     assert all(getattr(out.request, field) == getattr(request, field) for field in same)
     assert out.prompt == out.request.prompt
-    assert out.changed[-1] == "."
+    assert out.explanation[-1] == "."
 
 
 def test_random_words_are_inserted_and_the_rest_stays(model_of: ModelOf) -> None:

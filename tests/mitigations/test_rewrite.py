@@ -73,7 +73,7 @@ def test_the_first_prompt_that_passes_is_accepted(model_of: ModelOf) -> None:
     assert "photo" not in out.prompt.split()
     assert all("photo" in prompt.split() for prompt in judge.asked[:-1])
     assert out.nfe == 3 * len(judge.asked)
-    assert "below the threshold" in out.changed and "not below" not in out.changed
+    assert "below the threshold" in out.explanation and "not below" not in out.explanation
 
 
 def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
@@ -87,7 +87,7 @@ def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
     # The name stays, so nothing passes; dropping everything else leaves it alone.
     assert "Mira" in out.prompt.split() and "photo" not in out.prompt.split()
     assert len(set(judge.asked)) == len(judge.asked)
-    assert "not below" in out.changed
+    assert "not below" in out.explanation
 
 
 def test_a_prompt_that_no_rewording_improves_stays(model_of: ModelOf) -> None:
@@ -102,7 +102,7 @@ def test_a_prompt_that_no_rewording_improves_stays(model_of: ModelOf) -> None:
     request = request_for(model, prompt=PROMPT)
     out = result_of(TokenRewrite(by="random").apply(model, request, context=context))
     assert out.request is request
-    assert out.changed.startswith("No rewording scored lower")
+    assert out.explanation.startswith("No rewording scored lower")
 
 
 def test_the_usual_detector_is_the_guidance_norm(model_of: ModelOf) -> None:

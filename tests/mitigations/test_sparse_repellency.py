@@ -325,7 +325,7 @@ def scanned(model: TextToImage, request: Request, score: float) -> tuple[bool, f
         latents=torch.ones(2, 4, 4, 4),
     )
     out = result_of(SparseRepellency().apply(model, request, context=context))
-    return out.request is request, out.nfe, out.changed
+    return out.request is request, out.nfe, out.explanation
 
 
 def test_a_request_that_the_detector_passes_is_left_alone(model_of: ModelOf) -> None:

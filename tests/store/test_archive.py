@@ -19,9 +19,11 @@ from mmh_core.records import LidEstimate, ManifoldSamples, MMHError
 from mmh_core.store import archive
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import PromptScan
+from mmh_core.studies.mitigation.benchmark_run import Caption, caption_record
 from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.detector_calibration import ReferenceMeasurements
 from mmh_core.subject.image_lid import ImageLid
+from tests.mitigation_runs import comparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +175,14 @@ def test_a_record_under_an_earlier_class_name_loads(
                 "memorized": "among",
                 "flagged_paraphrases": "paraphrases_found",
             },
+        ),
+        (
+            comparison().cells[0],
+            {"explanation": "changed", "similarity_to_unmitigated": "moved"},
+        ),
+        (
+            caption_record(comparison(), Caption("a red fox", "duplicate")),
+            {"seed_similarity": "agreement", "similarity_to_unmitigated": "moved"},
         ),
     ],
     ids=lambda value: type(value).__name__,

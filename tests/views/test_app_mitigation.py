@@ -157,7 +157,7 @@ def test_what_only_moved_off_the_threshold_is_no_success_on_the_page(app: AppTes
     assert "100% not solved" in pages_html(app)
     open_tab(app, "grid")
     shown = pages_html(app)
-    assert shown.count('<figure class="mi-unsolved"') == 2
+    assert shown.count('<figure class="mi-not-solved"') == 2
     assert "Seeds 0, 7: moved off the threshold, LID unchanged: not solved" in shown
 
 

@@ -41,7 +41,7 @@ STYLE = """<style>
 .mi-name {font-weight: 600; margin: 0; border-left: .25rem solid; padding-left: .45rem;
   line-height: 1.25;}
 .mi-name small {display: block; font-weight: 400; opacity: .75;}
-.mi-unsolved {background: repeating-linear-gradient(45deg, rgba(111,123,130,.55) 0 3px,
+.mi-not-solved {background: repeating-linear-gradient(45deg, rgba(111,123,130,.55) 0 3px,
   transparent 3px 7px); padding: .25rem; border-radius: .3rem;}
 .mi-refused {font-size: .875rem; opacity: .85; margin: .4rem 0 0;}
 """
@@ -51,7 +51,7 @@ STYLE += "".join(
     if row.frame
 )
 STYLE += f""".mi-red {{color: {HARM}; font-weight: 600;}}
-.mi-unsolved figcaption {{background: {GROUND}; padding: 0 .15rem;}}
+.mi-not-solved figcaption {{background: {GROUND}; padding: 0 .15rem;}}
 </style>"""
 
 
@@ -126,12 +126,12 @@ def _figure(run: MitigationRun, cell: Cell, seed: int, outcome: ImageOutcome) ->
 def _flags(run: MitigationRun, outcomes: Sequence[ImageOutcome]) -> list[str]:
     """Return a line of HTML for each image that is flagged, with its seed and the reason."""
     seeds = run.config.seeds
-    unsolved = [
+    not_solved = [
         str(seeds[i]) for i, outcome in enumerate(outcomes) if outcome.kind == "not solved"
     ]
     lines = []
-    if unsolved:
-        lines.append(f"Seeds {', '.join(unsolved)}: {NOT_SOLVED}")
+    if not_solved:
+        lines.append(f"Seeds {', '.join(not_solved)}: {NOT_SOLVED}")
     for i, outcome in enumerate(outcomes):
         if outcome.kind == "subject lost" or outcome.reason == NEW_COPY:
             lines.append(f'<span class="mi-red">Seed {seeds[i]}: {escape(outcome.reason)}</span>')

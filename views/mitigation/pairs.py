@@ -82,8 +82,8 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
         "What the mitigation changed. The starting noise and all settings are otherwise those "
         "of the image without it.",
     )
-    if cell.changed:
-        st.text(cell.changed)
+    if cell.explanation:
+        st.text(cell.explanation)
     if cell.used != prompt:
         image_html.show(diff(prompt, cell.used))
     rows = [("Copy search", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")]
@@ -91,7 +91,9 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     rows.append(("Similarity to nearest training image", similar))
     rows.append(("Alignment with the prompt", _pair(base.alignment, cell.alignment, seed, 3)))
     rows.append(("LID", _lids(base, cell, seed)))
-    rows.append(("Similarity to unmitigated image", number(float(cell.moved[seed]), 3)))
+    rows.append(
+        ("Similarity to unmitigated image", number(float(cell.similarity_to_unmitigated[seed]), 3))
+    )
     rows.append(("Guidance norm percentile", _percentiles(base, cell, seed)))
     rows.append(("Cost per image", f"{cell.nfe:.0f} NFE, {phrases.seconds(cell.seconds)}"))
     layout.facts([(name, value) for name, value in rows if value != "n/a"])

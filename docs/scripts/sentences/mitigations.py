@@ -8,7 +8,7 @@ from typing import Any
 from docs.scripts.figures import BARS, PERCENT, figure, listed, percent, read
 from mmh_core.counting import plural
 from mmh_core.studies.mitigation.benchmark import ENOUGH
-from mmh_core.studies.mitigation.benchmark_rows import FROM, SOLVED
+from mmh_core.studies.mitigation.benchmark_rows import COPIES_BEFORE, SOLVED_SHARE
 
 
 def counted(data: Path) -> str:
@@ -28,9 +28,9 @@ def counted(data: Path) -> str:
         "of the search, LID unchanged. "
         "Costs are for each image. Each mitigation is explained in the "
         "[reference](../reference/mitigations.md).\n\n"
-        f"Bars: three mitigations that solve {figure(SOLVED, 1)} of the images where "
-        f"{figure(FROM, 1)} are copies and leave reference captions unharmed; rank correlation "
-        f"{figure(BARS['rank correlation'][0], 1)}."
+        f"Bars: three mitigations that solve {figure(SOLVED_SHARE, 1)} of the images where "
+        f"{figure(COPIES_BEFORE, 1)} are copies and leave reference captions unharmed; "
+        f"rank correlation {figure(BARS['rank correlation'][0], 1)}."
     )
 
 
@@ -90,7 +90,7 @@ def failures(found: Any) -> dict[str, tuple[str, ...]]:
             "LID risen": unsolved,
             "subject kept": max(0, 1 - _solved(row) - copied - unsolved),
         }
-        names = [name for name, share in shares.items() if share > 1 - SOLVED]
+        names = [name for name, share in shares.items() if share > 1 - SOLVED_SHARE]
         if _name(row) in harmed:
             names.append("reference prompts unharmed")
         failed[_name(row)] = tuple(names)

@@ -51,7 +51,7 @@ _PARTS = {
     "ranks": 0.03,
     "calibration": 0.22,
     "test": 0.25,
-    "normal": 0.2,
+    "reference": 0.2,
     "robustness": 0.25,
     "attribution": 0.05,
 }
@@ -99,7 +99,7 @@ _Stage = Iterator[tuple[float, str, MitigationBenchmark]]
 
 def _ranked(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     """Generate reference captions without mitigation, by which a wrong subject is known."""
-    captions, ranks = result.captions.normal[:_RANKED], list[float]()
+    captions, ranks = result.captions.reference[:_RANKED], list[float]()
     for index, caption in enumerate(captions):
         for share, record in generated_record(caption, (), inputs, selecting=True):
             if record is not None and record.subject_rank:
@@ -167,7 +167,7 @@ def _left(record: CaptionRecord, row: int) -> float:
 def _generated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     """Generate the memorized captions of the test half, then the reference captions."""
     before, every = _PARTS["ranks"] + _PARTS["calibration"], result.captions
-    for half, captions in (("test", every.test), ("normal", every.normal)):
+    for half, captions in (("test", every.test), ("reference", every.reference)):
         what = "Memorized" if half == "test" else "Reference"
         for place, caption in enumerate(captions):
             for share, record in generated_record(
@@ -176,7 +176,7 @@ def _generated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
                 if record is not None and half == "test":
                     result = replace(result, test=(*result.test, record))
                 elif record is not None:
-                    result = replace(result, normal=(*result.normal, record))
+                    result = replace(result, reference=(*result.reference, record))
                 done = before + _PARTS[half] * (place + share) / len(captions)
                 yield done, f"{what} captions, {place + 1} of {len(captions)}", result
         before += _PARTS[half]
@@ -193,7 +193,7 @@ def _hardened(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     As many reference captions are attacked as the control.
     """
     memorized = result.captions.test[: inputs.robust]
-    captions = [*memorized, *result.captions.normal[: inputs.robust]]
+    captions = [*memorized, *result.captions.reference[: inputs.robust]]
     before = 1 - _PARTS["attribution"] - _PARTS["robustness"]
     for index, caption in enumerate(captions):
         copied = index < len(memorized)

@@ -28,10 +28,11 @@ from mmh_core.studies.mitigation.outcome import (
 from mmh_core.studies.mitigation.robustness_rows import RobustnessRow, robustness_rows
 from mmh_core.studies.mitigation.run import Treatment
 
-#: What a mitigation has to do: copies before at least, images solved at least.
-FROM, SOLVED = 0.9, 0.9
-#: They move the image in the making and leave alone what the model is asked.
-MOVERS = ("anti_memorization_guidance", "sparse_repellency")
+#: A mitigation succeeds where at least this share of images are copies without it, and where it
+#: solves at least this share of them.
+COPIES_BEFORE, SOLVED_SHARE = 0.9, 0.9
+#: Mitigations that correct the image at every step and leave the prompt and the model alone.
+IMAGE_SPACE = ("anti_memorization_guidance", "sparse_repellency")
 #: Descriptors of equal images agree to this, from rounding in float32.
 _SAME = 1 - 1e-5
 #: Means of shares in float32 miss a tenth by less.
@@ -44,7 +45,7 @@ class BenchmarkRow:
     """One mitigation over the test captions, means with intervals over captions.
 
     `captions` were generated and `refused` could not be. `solved` is the share of images that are
-    solved or were no copy and are none, `unsolved` that of images moved off the threshold whose
+    solved or were no copy and are none, `not_solved` that of images moved off the threshold whose
     LID has not risen; `alignment_before` and `alignment` are means. Costs are per image.
     """
 
@@ -55,7 +56,7 @@ class BenchmarkRow:
     before: Interval
     copied: Interval
     solved: Interval
-    unsolved: Interval
+    not_solved: Interval
     similarity: Interval
     alignment_before: Interval
     alignment: Interval
@@ -66,24 +67,25 @@ class BenchmarkRow:
 
 
 @dataclass(frozen=True)
-class NormalRow:
+class ReferenceCaptionsRow:
     """A mitigation on reference captions: differences to `none` and their intervals.
 
-    `changed` is the share of images that are not the unmitigated one to the last digit of their
-    descriptors; `spread` are 95 % intervals of `none` over captions, what the differences are to
-    be compared with. `variation` is the similarity to the unmitigated image of the same seed minus
-    that between unmitigated images of different seeds: below 0 a mitigation changes an image more
-    than another seed does. `new_copies` is the number of images that are copies and were none,
-    `alignment_before` the mean alignment of `none`.
+    `seed_similarity` is that of `CaptionRecord`. A `half_width` is half the 95 % interval of the
+    mean of `none` over captions, to compare the difference with. `changed_share` is the share of
+    images whose descriptors are not those of the unmitigated image to the last digit. `variation`
+    is the similarity to the unmitigated image of the same seed minus that between unmitigated
+    images of different seeds: below 0 a mitigation changes an image more than another seed does.
+    `new_copies` is the number of images that are copies and were none, `alignment_before` the mean
+    alignment of `none`.
     """
 
     treatment: Treatment
     captions: int
     alignment: Interval
-    agreement: Interval
-    changed: float
-    alignment_spread: float
-    agreement_spread: float
+    seed_similarity: Interval
+    changed_share: float
+    alignment_half_width: float
+    seed_similarity_half_width: float
     new_copies: int
     alignment_before: float
     variation: Interval
@@ -150,11 +152,12 @@ def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow
 
 
 def meets(row: BenchmarkRow, verdict: CriteriaJudgement | None) -> bool:
-    """Return whether a mitigation succeeds where `FROM` of the images are copies before."""
-    return verdict is not None and verdict.succeeds and row.before.value >= FROM - _ROUNDING
+    """Return whether a mitigation succeeds where `COPIES_BEFORE` are copies without it."""
+    enough = row.before.value >= COPIES_BEFORE - _ROUNDING
+    return verdict is not None and verdict.succeeds and enough
 
 
-def effect_of(row: NormalRow) -> ReferenceEffect:
+def effect_of(row: ReferenceCaptionsRow) -> ReferenceEffect:
     """Return what a mitigation does to the reference captions, not checked where unknown."""
     return effect_on_references(row.new_copies, row.alignment, row.alignment_before, row.variation)
 
@@ -174,7 +177,7 @@ def judged(result: MitigationBenchmark) -> dict[Treatment, CriteriaJudgement]:
     """
     if not result.test:
         return {}
-    effects = {row.treatment: effect_of(row) for row in normal_rows(result)}
+    effects = {row.treatment: effect_of(row) for row in reference_caption_rows(result)}
     robust = {row.treatment: row.robust for row in robustness_of(result)}
     judgements = {}
     for treatment in result.test[0].treatments[1:]:
@@ -187,7 +190,7 @@ def judged(result: MitigationBenchmark) -> dict[Treatment, CriteriaJudgement]:
         effect = effects.get(treatment, "not checked")
         judgements[treatment] = judgement(
             outcomes,
-            allowed=1 - SOLVED,
+            allowed=1 - SOLVED_SHARE,
             unharmed=None if effect == "not checked" else effect == "unchanged",
             robust=robust.get(treatment),
         )
@@ -233,14 +236,14 @@ def _falls(record: CaptionRecord, left_out: Collection[str]) -> Tensor:
     return torch.tensor(falls).reshape(-1, 3)
 
 
-def normal_rows(result: MitigationBenchmark) -> tuple[NormalRow, ...]:
+def reference_caption_rows(result: MitigationBenchmark) -> tuple[ReferenceCaptionsRow, ...]:
     """Return what each mitigation does to the reference captions."""
-    if not result.normal:
+    if not result.reference:
         return ()
-    return tuple(_normal_row(result.normal, t) for t in result.normal[0].treatments[1:])
+    return tuple(_reference_row(result.reference, t) for t in result.reference[0].treatments[1:])
 
 
-def _normal_row(records: Sequence[CaptionRecord], treatment: Treatment) -> NormalRow:
+def _reference_row(records: Sequence[CaptionRecord], treatment: Treatment) -> ReferenceCaptionsRow:
     rows = [(record, record.treatments.index(treatment)) for record in records]
     rows = [(record, row) for record, row in rows if not record.refused[row]]
 
@@ -249,19 +252,20 @@ def _normal_row(records: Sequence[CaptionRecord], treatment: Treatment) -> Norma
         before = [float(read(record)[0].mean()) for record, row in rows]
         return torch.tensor(after), torch.tensor(before)
 
-    alignment, agreement = pairs(lambda r: r.alignment), pairs(lambda r: r.agreement)
-    moved = torch.cat([record.moved[row] for record, row in rows]) if rows else torch.empty(0)
-    return NormalRow(
+    alignment, seeds = pairs(lambda r: r.alignment), pairs(lambda r: r.seed_similarity)
+    kept = [record.similarity_to_unmitigated[row] for record, row in rows]
+    similarity = torch.cat(kept) if kept else torch.empty(0)
+    return ReferenceCaptionsRow(
         treatment,
         len(rows),
         paired_interval(*alignment),
-        paired_interval(*agreement),
-        float((moved < _SAME).float().mean()) if len(moved) else _NAN,
+        paired_interval(*seeds),
+        float((similarity < _SAME).float().mean()) if len(similarity) else _NAN,
         _half(mean_interval(alignment[1])),
-        _half(mean_interval(agreement[1])),
+        _half(mean_interval(seeds[1])),
         sum(_new_copies(record, row) for record, row in rows),
         float(alignment[1].mean()),
-        paired_interval(pairs(lambda r: r.moved)[0], agreement[1]),
+        paired_interval(pairs(lambda r: r.similarity_to_unmitigated)[0], seeds[1]),
     )
 
 

@@ -55,16 +55,16 @@ class Captions:
 
     calibration: tuple[Caption, ...]
     test: tuple[Caption, ...]
-    normal: tuple[Caption, ...]
+    reference: tuple[Caption, ...]
 
 
 @dataclass(frozen=True)
 class CaptionRecord:
     """One caption with T mitigations, S seeds each; the first is `none`.
 
-    (T, S): `copied` is 1 for a copy and 0 else, the others are those of `Cell`. (T,): `agreement`
-    between the images, and the costs per image. NaN where a mitigation was `refused` (a
-    sentence, "" else) or a figure is unknown. `outcomes` are those of every image, none for a
+    (T, S): `copied` is 1 for a copy and 0 else, the others are those of `Cell`. (T,): the
+    `seed_similarity` of the images, and the costs per image. NaN where a mitigation was `refused`
+    (a sentence, "" else) or a figure is unknown. `outcomes` are those of every image, none for a
     refusal; `made_by` says by which code, model and settings, "" where it is unknown.
     `subject_rank` are those of `Cell`.
     """
@@ -76,10 +76,10 @@ class CaptionRecord:
     used: tuple[str, ...]
     copied: Tensor
     similarity: Tensor
-    moved: Tensor
+    similarity_to_unmitigated: Tensor
     alignment: Tensor
     lid: Tensor
-    agreement: Tensor
+    seed_similarity: Tensor
     seconds: Tensor
     nfe: Tensor
     outcomes: tuple[tuple[str, ...], ...] = ()
@@ -146,7 +146,7 @@ class MitigationBenchmark:
     chosen: tuple[Treatment, ...]
     calibration: tuple[CaptionRecord, ...]
     test: tuple[CaptionRecord, ...]
-    normal: tuple[CaptionRecord, ...]
+    reference: tuple[CaptionRecord, ...]
     attributions: tuple[AttributionRecord, ...]
     seconds: float
     code: str = ""
@@ -180,7 +180,7 @@ def caption_record(
         tuple(cell.used for cell in cells),
         stacked([copies(cell) for cell in cells]),
         stacked([cell.similarity for cell in cells]),
-        stacked([cell.moved for cell in cells]),
+        stacked([cell.similarity_to_unmitigated for cell in cells]),
         stacked([cell.alignment for cell in cells]),
         stacked([cell.lid for cell in cells]),
         listed([cell.seed_similarity for cell in cells]),

@@ -50,12 +50,12 @@ def chosen_captions(
         turns("test", True, count),
         turns("test", False, count),
     )
-    if not (captions.calibration and captions.test and captions.normal):
+    if not (captions.calibration and captions.test and captions.reference):
         raise MMHError(
             "The benchmark needs memorized captions in both halves and reference captions in the "
             f"test half; there are {len(captions.calibration)} to calibrate, "
             f"{len(captions.test)} to test and "
-            f"{plural(len(captions.normal), 'reference caption')}: add prompts to the list."
+            f"{plural(len(captions.reference), 'reference caption')}: add prompts to the list."
         )
     return captions
 

@@ -99,9 +99,11 @@ def _read(
     images = pixels.float() / 255
     cell = replace(_blank(number, treatment, pixels, latents), used=mitigated.prompt)
     similarity = seed_similarity(training_set, images)
-    cell = replace(cell, changed=mitigated.changed, seed_similarity=similarity)
+    cell = replace(cell, explanation=mitigated.explanation, seed_similarity=similarity)
     before = pixels if base is None else base.images
-    cell = replace(cell, moved=_similar(training_set, images, before.float() / 255))
+    cell = replace(
+        cell, similarity_to_unmitigated=_similar(training_set, images, before.float() / 255)
+    )
     if training_set is not None:
         near = find_copies(training_set, images)
         prompt = comparison.config.prompts[number]
@@ -190,13 +192,13 @@ def _blank(number: int, treatment: Treatment, pixels: Tensor, latents: Tensor) -
         treatment=treatment,
         label="",
         used="",
-        changed="",
+        explanation="",
         refused="",
         images=pixels,
         latents=latents,
         similarity=unknown,
         nearest=torch.full((count,), -1),
-        moved=unknown,
+        similarity_to_unmitigated=unknown,
         alignment=unknown,
         lid=unknown,
         lid_error=unknown,

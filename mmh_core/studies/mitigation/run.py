@@ -78,32 +78,32 @@ class MitigationConfig:
 class Cell:
     """One mitigation of one prompt, B seeds.
 
-    `used` is the prompt in force and `changed` what the mitigation did, in one sentence; `refused`
-    is why it could not be applied, and nothing was generated then. `images` uint8 (B, 3, H, W) and
-    `latents` (B, C, h, w). All else is (B,): `similarity` to the nearest training image `nearest`
-    (id, -1 without a reference), `moved`, the similarity to the unmitigated image of the same
-    seed, `alignment` with the prompt as asked (cosine of CLIP), `lid` given what was in force with
-    its standard error, `percentile` of the first-step guidance norm among reference prompts; NaN
-    where unknown. `kinds` says which are copies. `seed_similarity` is the mean pairwise similarity
-    of the images. `noise_sha256` is that of the starting noise. Costs are per image: `nfe` of one
-    branch in all, `seconds`, and `peak_mb` of memory above the start. `contents` name the kind of
-    image that each is (portrait, landscape, ...), by its nearest training images, and
-    `content_asked` the kind that the prompt asks for; empty where unknown. `subject_rank` is for
-    each image the share of other prompts that it fits better than its own, NaN where there are too
-    few; empty where it was not computed.
+    `used` is the prompt in force and `explanation` what the mitigation did, in one sentence;
+    `refused` is why it could not be applied, and nothing was generated then. `images` uint8
+    (B, 3, H, W) and `latents` (B, C, h, w). All else is (B,): `similarity` to the nearest training
+    image `nearest` (id, -1 without a reference), `similarity_to_unmitigated`, that to the image of
+    the same seed without mitigation, `alignment` with the prompt as asked (cosine of CLIP), `lid`
+    given what was in force with its standard error, `percentile` of the first-step guidance norm
+    among reference prompts; NaN where unknown. `kinds` says which are copies. `seed_similarity` is
+    the mean pairwise similarity of the images. `noise_sha256` is that of the starting noise. Costs
+    are per image: `nfe` of one branch in all, `seconds`, and `peak_mb` of memory above the start.
+    `contents` name the kind of image that each is (portrait, landscape, ...), by its nearest
+    training images, and `content_asked` the kind that the prompt asks for; empty where unknown.
+    `subject_rank` is for each image the share of other prompts that it fits better than its own,
+    NaN where there are too few; empty where it was not computed.
     """
 
     prompt: int
     treatment: Treatment
     label: str
     used: str
-    changed: str
+    explanation: str
     refused: str
     images: Tensor
     latents: Tensor
     similarity: Tensor
     nearest: Tensor
-    moved: Tensor
+    similarity_to_unmitigated: Tensor
     alignment: Tensor
     lid: Tensor
     lid_error: Tensor
@@ -211,7 +211,7 @@ class MitigationRun:
                         "copy": cell.kinds[i],
                         "nearest": int(cell.nearest[i]),
                         "similarity": float(cell.similarity[i]),
-                        "similarity_to_unmitigated": float(cell.moved[i]),
+                        "similarity_to_unmitigated": float(cell.similarity_to_unmitigated[i]),
                         "alignment": float(cell.alignment[i]),
                         "lid": float(cell.lid[i]),
                         "lid_standard_error": float(cell.lid_error[i]),

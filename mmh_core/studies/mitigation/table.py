@@ -47,11 +47,11 @@ class TreatmentRow:
     refused: str
     copied: Compared
     similarity: Compared
-    moved: Compared
+    similarity_to_unmitigated: Compared
     alignment: Compared
     lid: Compared
     percentile: Compared
-    agreement: float
+    seed_similarity: float
     seconds: float
     nfe: float
     peak_mb: float
@@ -114,7 +114,7 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]], bound: float)
         refused,
         compared(copies, shares=True),
         compared(lambda cell: cell.similarity),
-        compared(lambda cell: cell.moved),
+        compared(lambda cell: cell.similarity_to_unmitigated),
         compared(lambda cell: cell.alignment),
         compared(lambda cell: cell.lid),
         compared(lambda cell: cell.percentile),

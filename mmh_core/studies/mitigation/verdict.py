@@ -130,8 +130,8 @@ def _variation(run: MitigationRun, prompts: Sequence[int], treatment: Treatment)
     none = run.config.treatments[0]
     cells = [(run.cell(prompt, treatment), run.cell(prompt, none)) for prompt in prompts]
     pairs = [(cell, base) for cell, base in cells if cell and base and not cell.refused]
-    moved = torch.tensor([float(cell.moved.mean()) for cell, _ in pairs])
-    return paired_interval(moved, torch.tensor([base.seed_similarity for _, base in pairs]))
+    similarity = torch.tensor([float(cell.similarity_to_unmitigated.mean()) for cell, _ in pairs])
+    return paired_interval(similarity, torch.tensor([base.seed_similarity for _, base in pairs]))
 
 
 def _verdict(

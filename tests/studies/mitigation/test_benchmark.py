@@ -33,7 +33,7 @@ from mmh_core.studies.mitigation.benchmark_rows import (
     effect_of,
     judged,
     meets,
-    normal_rows,
+    reference_caption_rows,
     robustness_of,
 )
 from mmh_core.studies.mitigation.benchmark_run import (
@@ -121,17 +121,18 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
     # and whether LID rises with them is this random network's affair.
     assert found.chosen[0].mitigation == "static_guidance" and found.chosen[0].strength >= 0.5
     assert found.test[0].treatments == (NONE, RANDOM, *found.chosen, CHAIN)
-    assert found.normal[0].treatments == found.test[0].treatments
+    assert found.reference[0].treatments == found.test[0].treatments
     assert found.test[0].copied[0].tolist() == [1.0, 1.0]
     rows = {row.treatment: row for row in benchmark_rows(found)}
     assert rows[found.chosen[0]].copied.value == 0 and rows[NONE].copied.value == 1
     # What the chain makes of this network's images is no copy, or too like one to tell (NaN).
     assert rows[CHAIN].copied.value != 1
     # The chain leaves a reference caption as it is: the same images to the last bit.
-    moved = {row.treatment: row for row in normal_rows(found)}
-    normal = moved[CHAIN]
-    assert moved[found.chosen[0]].changed == 1
-    assert normal.changed == 0 and normal.alignment.value == 0 and normal.agreement.value == 0
+    references = {row.treatment: row for row in reference_caption_rows(found)}
+    unharmed = references[CHAIN]
+    assert references[found.chosen[0]].changed_share == 1
+    assert (unharmed.changed_share, unharmed.alignment.value) == (0, 0)
+    assert unharmed.seed_similarity.value == 0
     assert found.attributions[0].by == BY and found.attributions[0].before == 1
     tables = benchmark_tables(found)
     assert (
@@ -186,7 +187,7 @@ def test_captions_take_turns_between_kinds_and_halves_stay_apart() -> None:
     assert [one.text for one in found.test] == [
         *("overfit test 0", "duplicate test 0", "overfit test 1", "duplicate test 1")
     ]
-    assert [one.kind for one in found.normal] == ["varied", "open", "varied", "open"]
+    assert [one.kind for one in found.reference] == ["varied", "open", "varied", "open"]
     assert [one.text for one in found.calibration] == [
         *("overfit calibration 0", "duplicate calibration 0")
     ]
@@ -261,7 +262,7 @@ OUTCOMES = (
 )
 
 
-def normal_record(change: float = 0.0, copied: float = 0.0) -> CaptionRecord:
+def reference_record(change: float = 0.0, copied: float = 0.0) -> CaptionRecord:
     """Return a reference caption whose alignment changes, and of whose images become copies."""
     one = record("n", [0, 0, copied], [0.5, 0.5, 0.5], [20, 20, 20])
     shift = torch.tensor([0.0, 0.0, change])[:, None]
@@ -269,7 +270,7 @@ def normal_record(change: float = 0.0, copied: float = 0.0) -> CaptionRecord:
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "normal", "expected"),
+    ("outcomes", "reference", "expected"),
     [
         (OUTCOMES[2], {}, True),
         (("solved", "not solved"), {}, False),
@@ -283,7 +284,7 @@ def normal_record(change: float = 0.0, copied: float = 0.0) -> CaptionRecord:
     ],
 )
 def test_a_mitigation_meets_the_bar_where_images_are_solved_and_references_unharmed(
-    outcomes: tuple[str, str], normal: dict[str, float] | None, expected: bool
+    outcomes: tuple[str, str], reference: dict[str, float] | None, expected: bool
 ) -> None:
     """No image is a copy in any of these: the share of copies alone would call all a success."""
     named = (*OUTCOMES[:2], outcomes)
@@ -292,20 +293,26 @@ def test_a_mitigation_meets_the_bar_where_images_are_solved_and_references_unhar
         for name in "ab"
     ]
     found = counted(*records)
-    if normal is None:
-        found = replace(found, normal=())
+    if reference is None:
+        found = replace(found, reference=())
     else:
-        found = replace(found, normal=(normal_record(**normal), normal_record(**normal)))
+        unmemorized = reference_record(**reference)
+        found = replace(found, reference=(unmemorized, unmemorized))
     none, random, row = benchmark_rows(found)
     verdict = judged(found)
     assert row.copied.value == 0 and meets(row, verdict[row.treatment]) is expected
-    assert row.unsolved.value == outcomes.count("not solved") / 2
+    assert row.not_solved.value == outcomes.count("not solved") / 2
     assert not meets(random, verdict[RANDOM])
     assert not meets(none, verdict.get(none.treatment))
     tables = benchmark_tables(found)
     said = "Static transition point (50 %) (1)" if expected else "none (0)"
     assert f"reference captions unharmed: {said}" in tables
-    assert benchmark_summary(found)["rows"][2]["meets"] is expected
+    summary = benchmark_summary(found)
+    assert summary["rows"][2]["meets"] is expected
+    # The file keeps the names that its readers know.
+    assert "unsolved" in summary["rows"][2] and "normal" in summary["captions"]
+    before = {"agreement", "changed", "alignment_spread", "agreement_spread"}
+    assert all(before <= set(reference) for reference in summary["normal"])
 
 
 def test_a_strength_that_only_moves_images_off_the_threshold_is_not_enough() -> None:
@@ -439,7 +446,7 @@ def test_a_mitigation_is_robust_where_copies_stay_away_in_all_three_ways(
     ]
     found = replace(
         counted(*records),
-        normal=(normal_record(), normal_record()),
+        reference=(reference_record(), reference_record()),
         robustness=came_back(*shares),
         control=came_back(*[(math.nan, math.nan, 0.0)] * len(shares)),
     )
@@ -535,7 +542,7 @@ def test_captions_come_from_a_list_of_any_kinds_and_what_is_missing_is_counted()
     ]
     chosen = chosen_captions(labelled, 2)
     assert [one.kind for one in chosen.test] == ["emblem", "seal"]
-    assert [one.kind for one in chosen.normal] == ["plain", "plain"]
+    assert [one.kind for one in chosen.reference] == ["plain", "plain"]
     with pytest.raises(MMHError, match="2 to calibrate, 2 to test and 0 reference captions"):
         chosen_captions([row for row in labelled if row.memorized], 2)
 
@@ -552,15 +559,15 @@ def test_captions_of_every_dose_take_turns_and_bring_their_paraphrases() -> None
     found = chosen_captions(labelled, 4, paraphrases=texts, doses=doses)
     assert [one.dose for one in found.test] == [1, 16, 128, 1]
     assert [one.paraphrases for one in found.test] == [("another text",), (), (), ()]
-    assert len(found.normal) == 4 and found.normal[0].dose is None
+    assert len(found.reference) == 4 and found.reference[0].dose is None
 
 
 def test_a_reference_caption_that_changes_more_than_from_seed_to_seed_is_harmed() -> None:
-    def harmed(moved: float) -> bool:
-        one = normal_record()
-        shifted = replace(one, moved=torch.full((3, 2), moved))
-        found = replace(counted(), normal=(shifted, shifted))
-        (_, row) = normal_rows(found)
+    def harmed(similarity: float) -> bool:
+        one = reference_record()
+        shifted = replace(one, similarity_to_unmitigated=torch.full((3, 2), similarity))
+        found = replace(counted(), reference=(shifted, shifted))
+        (_, row) = reference_caption_rows(found)
         return effect_of(row) == "harmed"
 
     # Unmitigated images of different seeds agree to .9.

@@ -276,7 +276,7 @@ def test_alignment_is_lost_beyond_its_interval_or_by_more_than_a_tenth(
 
 
 def test_reference_prompts_that_were_not_generated_are_not_checked() -> None:
-    none = treatment_results(comparison(normal=()))
+    none = treatment_results(comparison(reference=()))
     assert {one.references.effect for one in none} == {"not checked"}
     assert best(none) is not None
     # One image has no interval.

@@ -125,7 +125,7 @@ def test_all_treatments_start_from_the_same_noise_and_differ_in_the_end(
     for cell in run.cells:
         same = torch.equal(cell.images, run.cell(cell.prompt, NONE).images)  # type: ignore[union-attr]
         assert same == (cell.treatment == NONE)
-        assert bool((cell.moved > 1 - 1e-6).all()) == same
+        assert bool((cell.similarity_to_unmitigated > 1 - 1e-6).all()) == same
 
 
 def test_a_static_schedule_is_drawn_as_its_recipe_says(

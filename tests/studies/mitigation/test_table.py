@@ -41,7 +41,7 @@ def test_a_refused_treatment_has_its_sentence_and_no_figures() -> None:
 
 
 def test_normal_prompts_are_averaged_over_all_their_images() -> None:
-    run = comparison(normal=("a bird", "a boat"))
+    run = comparison(reference=("a bird", "a boat"))
     row = {r.treatment: r for r in treatment_rows(run, (1, 2))}[STATIC]
     assert row.images == 4 and row.copied.mean.value == 0
     assert row.alignment.difference.value == pytest.approx(0, abs=1e-6)
