@@ -175,12 +175,13 @@ def export_command(
     out: CaseFile,
     data: Data = _DATA,
 ) -> None:
-    """Write a queue with its evidence, judgements and runs to one zip file."""
+    """Write a queue with its evidence, judgements, labels and runs to one zip file."""
     from mmh_core.store.case_export import export_case
+    from mmh_core.store.review_plans import plans_folder
 
     check_writable(out)
     with _examined(data) as file:
-        made = export_case(file, queue, data / "runs", out)
+        made = export_case(file, queue, data / "runs", out, plans=plans_folder(data))
     typer.echo(f"{out}: {made.items:,} items, {made.verdicts:,} rows, {made.runs:,} runs.")
     if made.missing_runs:
         typer.echo(f"{len(made.missing_runs):,} runs are missing in {data / 'runs'}.")
@@ -192,8 +193,10 @@ def import_command(
 ) -> None:
     """Import a case; it is verified in full before anything is kept."""
     from mmh_core.store.case_import import import_case
+    from mmh_core.store.review_plans import plans_folder
 
-    imported = import_case(_file(data, make=True), case, data / "runs")
+    file, plans = _file(data, make=True), plans_folder(data)
+    imported = import_case(file, case, data / "runs", plans=plans)
     typer.echo(f"Imported {quoted(imported.name)} as {imported.id}: {imported.items:,} items.")
 
 

@@ -138,7 +138,7 @@ def _most_bytes(name: str) -> int:
     """Return how large an entry may be, -1 for a name that a case does not have."""
     if name in ("items.jsonl", "verdicts.jsonl"):
         return MAX_UNPACKED
-    if name == "case.json":
+    if name in ("case.json", "plan.json"):
         return MAX_LINE
     if _THUMBNAIL.fullmatch(name):
         return MAX_THUMBNAIL

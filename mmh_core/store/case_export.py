@@ -1,7 +1,8 @@
 """Export a whole case: a queue with its evidence, verdicts and runs as one zip file.
 
 Entries: `case.json` (the queue), `items.jsonl` and `verdicts.jsonl` (one record a line),
-`thumbnails/DIGEST`, `runs/NAME`, and `contents.json`, which lists size and SHA-256 of all others.
+`plan.json` (labels and assignment, where there are any), `thumbnails/DIGEST`, `runs/NAME`, and
+`contents.json`, which lists size and SHA-256 of all others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import get_queue
+from mmh_core.store.review_plans import ReviewPlan, read_plan
 from mmh_core.store.review_records import (
     LATER_ITEM_FIELDS,
     LATER_ROW_FIELDS,
@@ -33,10 +35,11 @@ from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import verdict_rows
 
-#: 2 keeps the number and the joint digest of the items, 3 has marks, comments and generations;
-#: 1 is still read.
-CASE_FORMAT = "mmh-case-3"
-_WITHOUT_REMARKS = "mmh-case-2"
+#: 2 keeps the number and the joint digest of the items, 3 has marks, comments and generations, 4
+#: has a plan; 1 is still read.
+CASE_FORMAT = "mmh-case-4"
+_WITHOUT_PLAN, _WITHOUT_REMARKS = "mmh-case-3", "mmh-case-2"
+PLAN = "plan.json"
 _CHUNK = 2**20
 
 
@@ -50,11 +53,14 @@ class CaseExport:
     missing_runs: tuple[str, ...]
 
 
-def export_case(file: SqliteFile, queue: str, runs: Path, path: Path) -> CaseExport:
+def export_case(
+    file: SqliteFile, queue: str, runs: Path, path: Path, *, plans: Path | None = None
+) -> CaseExport:
     """Write the case of a queue to the zip file `path`, whole or not at all.
 
-    `runs` is the folder with the files that items name. Equal cases make equal files. Errors:
-    MMHError for an unknown queue, one whose verdicts do not verify, and where the disk refuses.
+    `runs` is the folder with the files that items name, `plans` that with the plans of queues;
+    None leaves the plan out. Equal cases make equal files. Errors: MMHError for an unknown queue,
+    one whose verdicts do not verify, and where the disk refuses.
     """
     report = verify(file, queue)
     if not report.whole:
@@ -65,14 +71,18 @@ def export_case(file: SqliteFile, queue: str, runs: Path, path: Path) -> CaseExp
     record = get_queue(file, queue)
     # Up to the seal: rows and items that come in meanwhile belong to the next export.
     rows = verdict_rows(file, queue)[: record.rows]
+    plan = ReviewPlan() if plans is None else read_plan(plans, queue)
     with replacing(path) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         written = _Entries(archive)
         # Older versions can read a case that has nothing which they do not know.
         later = any(row.role in REMARKS for row in rows)
-        form = CASE_FORMAT if later else _WITHOUT_REMARKS
+        form = _WITHOUT_PLAN if later else _WITHOUT_REMARKS
+        form = form if plan == ReviewPlan() else CASE_FORMAT
         written.add("case.json", [_line({"format": form, "queue": asdict(record)})])
         written.add("items.jsonl", _item_lines(file, queue, record.items))
         written.add("verdicts.jsonl", (_line(row_tree(row)) for row in rows))
+        if plan != ReviewPlan():
+            written.add(PLAN, [_line(asdict(plan))])
         missing = []
         for position in range(1, record.items + 1):
             item = get_item(file, queue, position, "").item

@@ -18,7 +18,7 @@ from mmh_core.files import flush_folder, remove_leftovers
 from mmh_core.formats.untrusted import json_record, quoted, typed_value
 from mmh_core.records import MMHError
 from mmh_core.store.case_archive import CaseArchive, NewerCase, opened_case
-from mmh_core.store.case_export import CASE_FORMAT
+from mmh_core.store.case_export import CASE_FORMAT, PLAN
 from mmh_core.store.queues import (
     MAX_ITEMS,
     get_queue,
@@ -27,6 +27,7 @@ from mmh_core.store.queues import (
     queue_number,
 )
 from mmh_core.store.review_checks import checked_item, checked_queue, checked_row
+from mmh_core.store.review_plans import ReviewPlan, checked_plan, remove_plan, write_plan
 from mmh_core.store.review_records import QueueRecord, ReviewItem, VerdictRow
 from mmh_core.store.review_schema import FIGURES
 from mmh_core.store.sqlite_file import SqliteFile
@@ -36,23 +37,32 @@ from mmh_core.store.verdicts import insert_verdict
 Record = TypeVar("Record")
 
 
-def import_case(file: SqliteFile, path: Path, runs: Path) -> QueueRecord:
+def import_case(
+    file: SqliteFile, path: Path, runs: Path, *, plans: Path | None = None
+) -> QueueRecord:
     """Add the queue of a case file with its items and verdicts; put its runs into `runs`.
+
+    Its labels and assignment go into the folder `plans`; None leaves them out.
 
     Everything is checked before anything is kept: sizes, names, digests, and the chain of
     verdicts. Then all of it is kept, or nothing. Errors: MMHError for a file that is damaged,
     changed, too large or no case, for a queue that is here already, for a run's file that is here
     with other content, and where the disk refuses. A process killed meanwhile may leave files of
-    runs behind, and a folder whose name begins with ".importing-", but no part of a queue.
+    runs and a plan behind, and a folder whose name begins with ".importing-", but no part of a
+    queue.
     """
     with opened_case(path) as case:
-        record = _checked(case)
+        record, plan = _checked(case), _plan(case)
         if _has(file, record.id):
             raise MMHError(
                 f"The queue {quoted(record.name)} of {path.name} is here already: open it, or "
                 "import the case into another folder."
             )
-        with _staged_runs(case, runs) as move, file.transaction() as connection:
+        with (
+            _staged_runs(case, runs) as move,
+            _staged_plan(plan, plans, record.id) as keep_plan,
+            file.transaction() as connection,
+        ):
             insert_queue(connection, record)
             if insert_items(connection, record.id, _items(case)) != record.items:
                 raise ValueError("an item is there twice")
@@ -60,7 +70,8 @@ def import_case(file: SqliteFile, path: Path, runs: Path) -> QueueRecord:
             # Read once more, since a long log need not be kept in memory.
             for row in _rows(case):
                 insert_verdict(connection, number, row)
-            # Last before the commit: what can still fail now takes the moved files back.
+            # Last before the commit: what can still fail now takes the new files back.
+            keep_plan()
             move()
     remove_leftovers(runs)
     return get_queue(file, record.id)
@@ -118,6 +129,18 @@ def _checked(case: CaseArchive) -> QueueRecord:
     if not report.whole:
         raise ValueError(report.message.rstrip("."))
     return record
+
+
+def _plan(case: CaseArchive) -> ReviewPlan:
+    """Return the plan of a case, an empty one in a case of an earlier version."""
+    if PLAN not in case.listed:
+        return ReviewPlan()
+    [tree] = case.trees(PLAN)
+    plan = _record(ReviewPlan, tree)
+    try:
+        return checked_plan(plan.labels, plan.reviewers, plan.each)
+    except MMHError as error:
+        raise ValueError(f"its plan cannot be kept: {str(error).rstrip('.')}") from error
 
 
 def _check_run(case: CaseArchive, item: ReviewItem) -> None:
@@ -205,6 +228,29 @@ def _staged_runs(case: CaseArchive, runs: Path) -> Iterator[Callable[[], None]]:
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def _staged_plan(plan: ReviewPlan, plans: Path | None, queue: str) -> Iterator[Callable[[], None]]:
+    """Yield what puts the plan of a queue into `plans`, and take it back on failure."""
+    kept = False
+
+    def keep() -> None:
+        nonlocal kept
+        if plans is None:
+            return
+        remove_plan(plans, queue)  # Of a queue of this id that was here before.
+        if plan != ReviewPlan():
+            write_plan(plans, queue, plan)
+            kept = True
+
+    try:
+        yield keep
+    except BaseException:
+        # Not another import's, which had the queue first.
+        if plans is not None and kept:
+            remove_plan(plans, queue)
+        raise
 
 
 def _is_here(case: CaseArchive, name: str, runs: Path) -> bool:

@@ -1,7 +1,8 @@
 """The plan of a queue: labels of its own beside the verdicts, and who judges which items.
 
 A plan directs the work and proves nothing: it may change at any time, and lies beside the file of
-queues. Labels that a reviewer gives are tags in the log.
+queues. It goes with a case that is exported and imported. Labels that a reviewer gives are tags in
+the log.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class ReviewPlan:
-    """The labels of a queue, its `reviewers`, and how many of them judge `each` item (0: all)."""
+    """The labels of a queue, its `reviewers`, and how many of them judge `each` item (0: all).
+
+    Equal to `ReviewPlan()` where nobody planned anything.
+    """
 
     labels: tuple[str, ...] = ()
     reviewers: tuple[str, ...] = ()
@@ -54,7 +58,7 @@ def checked_plan(labels: Iterable[str], reviewers: Iterable[str], each: int) -> 
         )
     if comma := next((text for text in kept if "," in text), ""):
         raise MMHError(f"The label {comma!r} holds a comma, which separates labels: leave it out.")
-    return ReviewPlan(kept, names, max(0, each))
+    return ReviewPlan(kept, names, max(0, min(each, MOST_REVIEWERS)))
 
 
 def read_plan(folder: Path, queue: str) -> ReviewPlan:

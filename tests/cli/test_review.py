@@ -12,7 +12,7 @@ from mmh_core.cli.app import main
 from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, get_queue, list_queues
-from mmh_core.store.review_plans import ReviewPlan, plans_folder, write_plan
+from mmh_core.store.review_plans import ReviewPlan, plans_folder, read_plan, write_plan
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.run_files import file_sha256
@@ -135,6 +135,8 @@ def test_a_case_goes_out_and_comes_in_elsewhere_with_log_and_runs(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queue, case, again = only_queue(data), tmp_path / "case.zip", tmp_path / "again.zip"
+    plan = ReviewPlan(("trademark",), ("ann", "bob"), 1)
+    write_plan(plans_folder(data), queue.id, plan)
     status, out, _ = ran(capsys, "export", queue.id, "--out", case, "--data", data)
     assert status == 0
     assert "3 items, 4 rows, 1 runs." in out and "1 runs are missing" in out
@@ -148,6 +150,7 @@ def test_a_case_goes_out_and_comes_in_elsewhere_with_log_and_runs(
     here, there = (open_queues(place / "review.sqlite") for place in (data, other))
     assert get_queue(there, queue.id) == get_queue(here, queue.id)
     assert verdict_rows(there, queue.id) == verdict_rows(here, queue.id)
+    assert read_plan(plans_folder(other), queue.id) == plan
     assert (other / "runs" / RUN).read_bytes() == (data / "runs" / RUN).read_bytes()
     assert ran(capsys, "verify", "--data", other)[0] == 0
     # Twice is refused, and nothing is doubled.

@@ -410,7 +410,7 @@ def test_the_table_says_what_each_reviewer_says_and_has_no_formulas(
 @pytest.mark.parametrize(
     "change",
     [
-        lambda e: edited(e, "case.json", 0, format="mmh-case-4"),
+        lambda e: edited(e, "case.json", 0, format="mmh-case-5"),
         lambda e: edited(e, "case.json", 0, format="mmh-case-17"),
         lambda e: edited(e, "case.json", 0, more=1),
         lambda e: edited(e, "case.json", 0, queue=queue_of(e, more=1)),

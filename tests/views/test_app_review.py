@@ -22,6 +22,7 @@ from mmh_core.store.item_search import ItemFilter, get_item, items_page
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.queues import add_items, create_queue
 from mmh_core.store.remarks import generations, regions
+from mmh_core.store.review_plans import ReviewPlan
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.run_files import file_sha256
 from mmh_core.store.verdict_chain import verify
@@ -643,6 +644,8 @@ def test_what_is_exported_is_what_was_judged_and_opens_elsewhere(
         sound(app.text_input(key="rv_kept_seal").set_value(seal).run())
         sound(app.button(key="rv_verify").click().run())
         assert words in said(app)
+    plan = ReviewPlan(("trademark",), (FIRST, "bob"), 1)
+    review_session.keep_plan(queue.id, plan)
     sound(app.button(key="rv_prepare").click().run())
     files = {name.rsplit(".", 1)[1]: data for name, data in kept_files(app).items()}
     table = pd.read_parquet(io.BytesIO(files["parquet"]))
@@ -666,6 +669,8 @@ def test_what_is_exported_is_what_was_judged_and_opens_elsewhere(
     sound(app.button(key="rv_import").click().run())
     assert app.query_params["queue"] == queue.id and app.query_params["item"] == "2"
     assert "6 items" in said(app)
+    assert review_session.plan_of(queue.id) == plan
+    assert app.text_input(key=f"rv_plan_labels_{queue.id}").value == "trademark"
     assert [row[2] for row in log(queue)] == ["exact copy"]
     assert review_session.run_of(get_item(review_session.queues(), queue.id, 1, "").item)
 

@@ -235,7 +235,8 @@ def case_bytes(queue: str) -> tuple[bytes, tuple[str, ...]]:
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "case.zip"
-        made = export_case(queues(), queue, runs_folder(), path)
+        plans = plans_folder(data_folder())
+        made = export_case(queues(), queue, runs_folder(), path, plans=plans)
         return path.read_bytes(), made.missing_runs
 
 
@@ -257,7 +258,7 @@ def import_bytes(data: bytes) -> QueueRecord:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "case.zip"
         write_bytes(path, data)
-        return import_case(queues(), path, runs_folder())
+        return import_case(queues(), path, runs_folder(), plans=plans_folder(data_folder()))
 
 
 def parquet_bytes(queue: str) -> bytes:
