@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmh_core.records import MMHError, Progress
-from views import importing, kept_runs
+from views import importing, kept_runs, models, subjects
 from views.access.server_files import checked_path
 from views.kept_runs import JobView
 from views.session import data_folder, jobs
+from views.widgets.link_values import quoted
 
 if TYPE_CHECKING:
     from mmh_core.retrieval.embedders import Embedder
@@ -54,6 +55,39 @@ def indexed_folder(id: str | None) -> IndexedFolder | None:
     if entry is None:
         return None
     return IndexedFolder(entry.index, entry.images, entry.about.embedder)
+
+
+def index_id(value: object, messages: list[str]) -> str | None:
+    """Return the id of a kept index in a link, None and a sentence where none has that id."""
+    if value is None or value == "":
+        return None
+    if indexed_folder(str(value)) is not None:
+        return str(value)
+    messages.append(
+        f"index is {quoted(value)}; this training set is not kept here: choose another one."
+    )
+    return None
+
+
+def has_searched(
+    name: str, searched: IndexedFolder | None, training_images: int, embedder: str
+) -> bool:
+    """Return whether a run of a model searched this training set, the model's own with None.
+
+    By the number of its training images and the name of its embedder. Errors: MMHError for a
+    training set that cannot be read.
+    """
+    training = subjects.training_set(name, searched)
+    if training is None:
+        return not training_images
+    return (len(training.index), training.embedder.name) == (training_images, embedder)
+
+
+def arguments(name: str, searched: IndexedFolder | None) -> tuple[str, ...]:
+    """Return a run's training set for the command line, () for the model's own (None)."""
+    if searched is None and name != models.POCKET:
+        searched = models.searched_folder()
+    return () if searched is None else searched.arguments()
 
 
 def embedder_name(family: str, weights: str) -> str:

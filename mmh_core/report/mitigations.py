@@ -82,6 +82,8 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
         "model_notes": list(run.notes),
         "config": asdict(run.config),
         "log_delta": number(run.log_delta),
+        "training_images": run.training_images,
+        "embedder": run.embedder,
         "treatments": [_treatment(verdict) for verdict in treatment_results(run)],
         "cells": [
             {

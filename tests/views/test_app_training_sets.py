@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
 from mmh_core.counting import plural
+from mmh_core.records import MMHError
 from mmh_core.report.image_files import png_bytes
 from mmh_core.retrieval.kept_indexes import IndexRequest
 from mmh_core.studies.images.run import ImageRun
+from mmh_core.studies.mitigation.run import MitigationRun
+from mmh_core.subject.subject import IndexedFolder, Subject
 from tests.retrieval.drawings import drawings
 from tests.views.pages import captions, finished, opened, pages_html, said, sound, unmarked
-from views import own_indexes, session
+from views import own_indexes, session, subjects
 from views.access import server_files
 from views.access.server_files import ServerFiles
 from views.images import session as image_session
+from views.mitigation import session as mitigation_session
+from views.mitigation.settings import OFFERED
 
 
 @pytest.fixture
@@ -121,6 +128,83 @@ def test_the_models_own_set_comes_back_and_a_set_is_removed(app: AppTest) -> Non
     sound(later.run())
     assert "this training set is not kept here" in unmarked(said(later))
     assert len(later.metric) == 4
+
+
+def test_a_comparison_of_mitigations_and_all_that_follows_it_search_the_set_chosen(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound(app.run())  # Starts the jobs of this data folder.
+    page = opened("mitigation")
+    sound(page.run())
+    assert not [box for box in page.selectbox if box.key == "mi_index"]
+    session.jobs().runner.wait(own_indexes.submit(IndexRequest("mine", zipped(3))), timeout=60)
+    [entry] = own_indexes.kept()
+    sound(page.run())
+    box = page.selectbox(key="mi_index")
+    assert (box.label, box.options, box.value) == ("Training set", ["mine"], None)
+    assert box.placeholder == app.run().selectbox(key="im_index").placeholder
+    sound(box.set_value(entry.id).run())
+    assert page.query_params["index"] == entry.id
+    assert session.data_folder() in entry.index.parents
+
+    searched, real = list[IndexedFolder | None](), subjects.subject
+
+    def subject(name: str, index: IndexedFolder | None = None) -> Subject:
+        searched.append(index)
+        return real(name, index)
+
+    monkeypatch.setattr(subjects, "subject", subject)
+    for name in OFFERED:
+        page.session_state[f"mi_on_{name}"] = False
+    for name, value in {"images": 1, "steps": 2}.items():
+        page.number_input(key=f"mi_{name}").set_value(value)
+    page.toggle(key="mi_with_normal").set_value(False)
+    sound(page.run())
+    sound(page.button(key="mi_compare").click().run())
+    run = finished(page, str(page.session_state["mi_job"]), MitigationRun)
+    assert (run.training_images, run.embedder) == (3, "pixels")
+    training, near = drawings(3, size=64), dict(run.nearest_images)
+    assert near and all(torch.equal(image, training[id]) for id, image in near.items())
+    assert "searched among 3 training images by pixels" in unmarked(captions(page))
+    page.session_state["mi_tab"] = "data"
+    command = sound(page.run()).code[0].value
+    assert f"--index {entry.index} --index-images {entry.images}" in command
+
+    # What is asked further of the comparison searches what it searched, by the page's choice.
+    expected = IndexedFolder(entry.index, entry.images, "pixels")
+    runner = session.jobs().runner
+    with monkeypatch.context() as patched:
+        patched.setattr(st, "session_state", {"mi_index": entry.id})
+        for job in (
+            mitigation_session.submit_robustness(run),
+            mitigation_session.submit_tokens(run),
+            mitigation_session.submit_trial(run, "a fox"),
+        ):
+            runner.cancel(job)
+            runner.wait(job, timeout=120)
+        assert mitigation_session.index_of(run) == expected
+        assert searched and set(searched) == {expected}
+        # An earlier comparison searched the model's own set, whatever is chosen now.
+        earlier = replace(run, training_images=None, embedder="")
+        assert mitigation_session.index_of(earlier) is None
+        patched.setattr(st, "session_state", {"mi_index": None})
+        for ask in (mitigation_session.submit_robustness, mitigation_session.submit_tokens):
+            with pytest.raises(MMHError, match="searched 3 training images by pixels: choose"):
+                ask(run)
+
+    # Where it is not chosen any more, the page says so beside the command.
+    sound(page.selectbox(key="mi_index").set_value(None).run())
+    assert "choose that training set in the sidebar" in unmarked(said(page))
+    assert "index" not in page.query_params and "--index" not in page.code[0].value
+
+
+def test_a_link_to_a_comparison_with_a_set_that_is_gone_says_so(app: AppTest) -> None:
+    sound(app.run())
+    page = opened("mitigation")
+    page.query_params["index"] = "0" * 32
+    sound(page.run())
+    assert "this training set is not kept here" in unmarked(said(page))
+    assert "index" not in page.query_params and len(page.metric) == 5
 
 
 def test_a_set_in_use_by_a_waiting_job_is_not_removed(app: AppTest) -> None:

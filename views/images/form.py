@@ -10,7 +10,7 @@ from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.study import check_negative, checked
 from views import models as model_session
-from views import own_indexes, session, subjects
+from views import session, subjects
 from views.images import duration, state, vocabulary
 from views.images import session as image_session
 from views.images.settings import FURTHER, SCHEDULERS, WHOLE, ImageSettings, about_kind
@@ -25,7 +25,17 @@ def sidebar(settings: ImageSettings) -> None:
     if choice.ready:
         needs = f"Needs {choice.needs}. " if choice.needs else ""
         st.caption(layout.plain(f"{needs}License: {choice.licence}."))
-    _training_set(settings)
+    form.training_set(
+        settings.model, key("index"), "Images of the next run, and audits, are compared with it."
+    )
+    st.button(
+        form.ADD_TRAINING_SET,
+        icon=form.ADD_ICON,
+        type="tertiary",
+        key="im_set_open",
+        on_click=state.open_tab,
+        args=("sets",),
+    )
     _examples(settings)
     _numbers(choice)
     past_jobs.section(
@@ -44,33 +54,6 @@ def sidebar(settings: ImageSettings) -> None:
         on_click=state.open_tab,
         args=("compare",),
         help="The run shown beside another one, image beside image by seed.",
-    )
-
-
-def _training_set(settings: ImageSettings) -> None:
-    """Show the choice of the training set, and the way to one of one's own."""
-    labels = {entry.id: entry.about.name for entry in own_indexes.kept()}
-    if labels:
-        own = model_session.folder_of(settings.model)
-        has_own = own is not None and (own / "world.json").exists()
-        started = model_session.searched_folder() is not None
-        usual = "That of the app's start" if started else "None"
-        st.selectbox(
-            "Training set",
-            list(labels),
-            key=key("index"),
-            index=None,
-            placeholder="The model's own" if has_own else usual,
-            format_func=labels.__getitem__,
-            help="Images of the next run, and audits, are compared with it.",
-        )
-    st.button(
-        "Add a training set",
-        icon=":material/add_photo_alternate:",
-        type="tertiary",
-        key="im_set_open",
-        on_click=state.open_tab,
-        args=("sets",),
     )
 
 

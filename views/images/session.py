@@ -68,10 +68,8 @@ def index_of(run: ImageRun) -> IndexedFolder | None:
     chosen = chosen_index()
     if chosen is None:
         return None
-    training = subjects.training_set(run.config.model, chosen)
-    if training is None or training.embedder.name != run.embedder:
-        return None
-    return chosen if len(training.index) == run.searched else None
+    searched = own_indexes.has_searched(run.config.model, chosen, run.searched, run.embedder)
+    return chosen if searched else None
 
 
 def training_set_of(run: ImageRun) -> TrainingSet | None:
@@ -81,10 +79,7 @@ def training_set_of(run: ImageRun) -> TrainingSet | None:
 
 def index_arguments(run: ImageRun) -> tuple[str, ...]:
     """Return the training set that a run searched for the command line, () for the model's own."""
-    index = index_of(run)
-    if index is None and run.config.model != model_session.POCKET:
-        index = model_session.searched_folder()
-    return () if index is None else index.arguments()
+    return own_indexes.arguments(run.config.model, index_of(run))
 
 
 def image_map(run: ImageRun, key: str) -> ImageMap:

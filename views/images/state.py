@@ -22,7 +22,7 @@ from views.images.settings import (
     query,
 )
 from views.widgets import linked_state
-from views.widgets.link_values import one_of, quoted
+from views.widgets.link_values import one_of
 from views.widgets.linked_state import LinkedState
 
 _NEXT_INDEX = f"{PREFIX}index_next"
@@ -55,16 +55,11 @@ def _read(source: Mapping[str, object]) -> tuple[ImageSettings, list[str]]:
         del chosen["other"]
     else:
         other = None
-    index = chosen.pop("index", None) or None
-    if index is not None and own_indexes.indexed_folder(str(index)) is None:
-        messages.append(
-            f"index is {quoted(index)}; this training set is not kept here: choose another one."
-        )
-        index = None
+    index = own_indexes.index_id(chosen.pop("index", None), messages)
     settings, refused = parsed(chosen, _base(model, example))
     if other is not None:
         settings = replace(settings, other=str(other))
-    return replace(settings, index=None if index is None else str(index)), messages + refused
+    return replace(settings, index=index), messages + refused
 
 
 def _query(settings: ImageSettings) -> dict[str, str]:

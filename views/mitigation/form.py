@@ -30,6 +30,14 @@ def sidebar(settings: MitigationSettings) -> None:
     """Show the controls, and submit a job when the button is pressed."""
     st.html(_STYLE)
     choice = form.model(settings.model, key("model"), state.choose_model)
+    form.training_set(
+        settings.model,
+        key("index"),
+        "Images of the next comparison are searched for copies in it, and mitigations that need "
+        "training images use it.",
+    )
+    # In a window of its own: the form here stays as it is.
+    st.link_button(form.ADD_TRAINING_SET, "images?tab=sets", icon=form.ADD_ICON, type="tertiary")
     names = mitigation_session.example_names() if choice.name == model_session.POCKET else []
     if len(names) > 1:
         st.selectbox(

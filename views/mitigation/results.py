@@ -7,6 +7,7 @@ from html import escape
 import streamlit as st
 
 from mmh_core.formats.export import frame_csv
+from mmh_core.records import MMHError
 from mmh_core.report.command import run_command
 from mmh_core.report.folder import zipped
 from mmh_core.report.mitigations import mitigation_files, mitigation_report
@@ -22,6 +23,7 @@ from mmh_core.studies.mitigation.verdict import (
 )
 from views.images import image_html
 from views.mitigation import grid, pairs, phrases, robustness, state, table, tokens, training
+from views.mitigation import session as mitigation_session
 from views.mitigation.settings import TABS, MitigationSettings, same_request
 from views.mitigation.state import choose_cell, key
 from views.widgets import layout, reproduce, words
@@ -68,6 +70,9 @@ def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: 
         f"{config.sampling.steps} steps, guidance {config.sampling.guidance:g}, "
         f"{config.sampling.height} x {config.sampling.width}."
     )
+    if run.training_images:
+        among = words.plural(run.training_images, "training image")
+        sentence += f" Copies were searched among {among} by {run.embedder}."
     if config.model == settings.model and not same_request(settings.form, config):
         sentence += " The form in the sidebar differs: press Compare to run that."
     with st.container(gap="xsmall"):
@@ -262,7 +267,13 @@ def _grid(
 def _reproduce(run: MitigationRun) -> None:
     """Show the command line, the link and the downloads."""
     name = f"{run.model.replace('/', '-')}-mitigation-seed-{run.config.seeds[0]}"
-    command = run_command(run)
+    searched: tuple[str, ...] = ()
+    try:
+        searched = mitigation_session.index_arguments(run)
+    except MMHError as error:
+        # Without it the command below would search another one.
+        st.warning(layout.plain(str(error)), icon=":material/warning:")
+    command = run_command(run, searched)
     files = (
         RunFile(
             "Report (HTML)",

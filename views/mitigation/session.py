@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import streamlit as st
+
 from mmh_core.formats.texts import short
 from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError, Progress
-from views import kept_runs, subjects
+from views import kept_runs, own_indexes, subjects
 from views import models as model_session
 from views.kept_runs import LABEL, JobView
 from views.session import data_folder, jobs
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun
     from mmh_core.studies.mitigation.token_attribution import TokenRun
     from mmh_core.studies.mitigation.training_run import TrainingMitigationRun
+    from mmh_core.subject.subject import IndexedFolder
 
+#: Where the page keeps the training set that was chosen; its own settings need torch.
+_CHOSEN_INDEX = "mi_index"
 MITIGATION_JOB, TRIAL_JOB, TOKEN_JOB = "mitigation", "mitigation trial", "tokens"
 EXAMPLES = assets() / "mitigation"
 #: What is added to the name of a precomputed run for the scores of its tokens.
@@ -38,12 +43,55 @@ TRAINING = Path("training") / "pocket-sd.safetensors"
 KEY = "MMH_ENDPOINT_KEY"
 
 
-def submit_mitigation(config: MitigationConfig, *, trial: bool = False) -> str:
-    """Check a config, queue its study and return the id of the job.
+def chosen_index() -> IndexedFolder | None:
+    """Return the kept training set that this window searches, None for the model's own."""
+    return own_indexes.indexed_folder(st.session_state.get(_CHOSEN_INDEX))
 
-    A `trial` compares two wordings and is not listed among the past runs. Errors: ValueError and
-    MMHError for a config that cannot be run, and for too many waiting jobs.
+
+def index_of(run: MitigationRun) -> IndexedFolder | None:
+    """Return the training set that a comparison searched, None for the model's own.
+
+    Errors: MMHError where it is neither that nor the one that this window chose.
     """
+    count, model = run.training_images, run.config.model
+    if count is None:  # Of an earlier version, which searched no other.
+        return None
+    for searched in dict.fromkeys((chosen_index(), None)):
+        if own_indexes.has_searched(model, searched, count, run.embedder):
+            return searched
+    among = f"{plural(count, 'training image')} by {run.embedder}" if count else "no training set"
+    raise MMHError(
+        f"This comparison searched {among}: choose that training set in the sidebar, or compare "
+        "again."
+    )
+
+
+def index_arguments(run: MitigationRun) -> tuple[str, ...]:
+    """Return the training set that a comparison searched for the command line.
+
+    () for the model's own. Errors: as of `index_of`.
+    """
+    return own_indexes.arguments(run.config.model, index_of(run))
+
+
+def submit_mitigation(config: MitigationConfig) -> str:
+    """Check a config, queue its study with the training set chosen, and return the job's id.
+
+    Errors: ValueError and MMHError for a config that cannot be run, and for too many waiting jobs.
+    """
+    return _submit(config, chosen_index(), MITIGATION_JOB)
+
+
+def submit_trial(run: MitigationRun, prompt: str) -> str:
+    """Queue the first prompt of a comparison beside another wording; return the job's id.
+
+    It is not listed among the past runs. Errors: as of `submit_mitigation` and `index_of`.
+    """
+    config = replace(run.config, prompts=(run.config.prompts[0], prompt), treatments=())
+    return _submit(config, index_of(run), TRIAL_JOB)
+
+
+def _submit(config: MitigationConfig, searched: IndexedFolder | None, kind: str) -> str:
     from mmh_core.studies.mitigation.study import checked
 
     config = checked(config)
@@ -51,9 +99,9 @@ def submit_mitigation(config: MitigationConfig, *, trial: bool = False) -> str:
     count = len(config.treatments)
     label = f"{plural(count, 'mitigation')}, {short(config.prompts[0], LABEL)}"
     return jobs().runner.submit(
-        TRIAL_JOB if trial else MITIGATION_JOB,
+        kind,
         label,
-        lambda: _study(config),
+        lambda: _study(config, searched),
         device=model_session.device(),
         finish=_keep,
     )
@@ -62,9 +110,10 @@ def submit_mitigation(config: MitigationConfig, *, trial: bool = False) -> str:
 def submit_robustness(run: MitigationRun) -> str:
     """Queue the robustness of a comparison and return the id of the job, which keeps both.
 
-    Errors: MMHError for a model that is not here, and for too many waiting jobs.
+    Errors: MMHError for a model that is not here, as of `index_of`, and for too many waiting jobs.
     """
     model_session.check_allowed(run.config.model)
+    searched = index_of(run)
 
     def study() -> Iterator[Progress[MitigationRun]]:
         from mmh_core.studies.mitigation.captions import paraphrases_listed
@@ -73,7 +122,7 @@ def submit_robustness(run: MitigationRun) -> str:
         name = run.config.model
         subjects.use_threads(name)
         listed = paraphrases_listed(model_session.folder_of(name), run.config.prompts[0])
-        yield from robust_study(run, subjects.subject(name), listed)
+        yield from robust_study(run, subjects.subject(name, searched), listed)
 
     return jobs().runner.submit(
         MITIGATION_JOB,
@@ -85,7 +134,11 @@ def submit_robustness(run: MitigationRun) -> str:
 
 
 def submit_tokens(run: MitigationRun) -> str:
-    """Queue the scoring of the tokens of a run's first prompt and return the id of the job."""
+    """Queue the scoring of the tokens of a run's first prompt and return the id of the job.
+
+    Errors: as of `index_of`, and MMHError for too many waiting jobs.
+    """
+    searched = index_of(run)
     none = run.cell(0, run.config.treatments[0])
     latents = None if none is None else none.latents
     config = replace(run.config, prompts=run.config.prompts[:1])
@@ -94,7 +147,7 @@ def submit_tokens(run: MitigationRun) -> str:
         from mmh_core.studies.mitigation.token_attribution import token_study
 
         subjects.use_threads(config.model)
-        yield from token_study(config, subjects.subject(config.model), latents)
+        yield from token_study(config, subjects.subject(config.model, searched), latents)
 
     return jobs().runner.submit(
         TOKEN_JOB,
@@ -113,11 +166,13 @@ def _keep(run: MitigationRun | TokenRun) -> str:
     return kept_runs.keep(run)
 
 
-def _study(config: MitigationConfig) -> Iterator[Progress[MitigationRun]]:
+def _study(
+    config: MitigationConfig, searched: IndexedFolder | None
+) -> Iterator[Progress[MitigationRun]]:
     from mmh_core.studies.mitigation.study import mitigation_study
 
     subjects.use_threads(config.model)
-    yield from mitigation_study(config, subjects.subject(config.model))
+    yield from mitigation_study(config, subjects.subject(config.model, searched))
 
 
 def mitigation_job(job: str) -> JobView[MitigationRun]:

@@ -39,6 +39,8 @@ DEFAULT = tuple(
     Treatment(name, MITIGATIONS[name].strength)
     for name in ("sparse_repellency", "padding_fix", "attention_attenuation")
 )
+#: What a link carries besides model, example, form and cell.
+LINKED = ("tab", "job", "trial", "tokens", "index")
 FORM = ("prompt", *WHOLE, "guidance", "treatments", "with_normal", "normal")
 _MOST_NORMAL = 8
 
@@ -78,7 +80,8 @@ class MitigationSettings:
 
     `example` names the precomputed comparison that is shown while there is no job, `cell` the
     treatment in detail (None where the page chooses), `trial` the job that tries another wording
-    and `tokens` the one that scores the words.
+    and `tokens` the one that scores the words. `index` is the kept training set that is searched
+    in place of the model's own.
     """
 
     model: str
@@ -89,6 +92,7 @@ class MitigationSettings:
     job: str | None = None
     trial: str | None = None
     tokens: str | None = None
+    index: str | None = None
 
 
 def with_baselines(treatments: Sequence[Treatment]) -> tuple[Treatment, ...]:
@@ -183,7 +187,7 @@ def query(settings: MitigationSettings, base: MitigationSettings) -> dict[str, s
     if settings.example:
         pairs["example"] = settings.example
     pairs |= differences(settings.form, base.form, FORM, _written)
-    pairs |= differences(settings, base, ("tab", "job", "trial", "tokens"))
+    pairs |= differences(settings, base, LINKED)
     if settings.cell is not None:
         pairs["cell"] = write_treatments((settings.cell,))
     return pairs

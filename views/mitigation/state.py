@@ -10,11 +10,12 @@ import streamlit as st
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.studies.images.examples import comparison_prompts
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
-from views import models
+from views import models, own_indexes
 from views.images import session as image_session
 from views.mitigation import session as mitigation_session
 from views.mitigation.settings import (
     FORM,
+    LINKED,
     OFFERED,
     PREFIX,
     MitigationForm,
@@ -29,7 +30,7 @@ from views.widgets.link_values import one_of
 from views.widgets.linked_state import LinkedState
 
 #: Everything that is kept under its own name with the prefix, widgets first.
-NAMES = ("model", "example", *FORM, "tab", "cell", "job", "trial", "tokens")
+NAMES = ("model", "example", *FORM, "cell", *LINKED)
 
 
 def _place(settings: MitigationSettings, first: bool) -> MitigationSettings:
@@ -38,7 +39,7 @@ def _place(settings: MitigationSettings, first: bool) -> MitigationSettings:
     if run is not None:
         settings = replace(settings, form=form_of(run.config))
     use_form(settings.form)
-    for name in ("model", "example", "tab", "cell", "job", "trial", "tokens"):
+    for name in ("model", "example", "cell", *LINKED):
         st.session_state[key(name)] = getattr(settings, name)
     return settings
 
@@ -49,8 +50,9 @@ def _read(source: Mapping[str, object]) -> tuple[MitigationSettings, list[str]]:
     names = mitigation_session.example_names() if model == models.POCKET else []
     first = names[0] if names else ""
     example = one_of("example", source.get("example") or None, names, first, messages)
+    index = own_indexes.index_id(source.get("index"), messages)
     settings, refused = parsed(source, _base(model, example))
-    return settings, messages + refused
+    return replace(settings, index=index), messages + refused
 
 
 def example(settings: MitigationSettings) -> MitigationRun | None:

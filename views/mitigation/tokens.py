@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -182,15 +181,13 @@ def _ask(run: MitigationRun, name: str, prompt: str, word: str) -> None:
     st.session_state["mi_service_consent"] = False
     try:
         new = mitigation_session.reword(name, prompt, (word,), consent=consent)
-        config = replace(run.config, prompts=(prompt, new), treatments=())
-        st.session_state[key("trial")] = mitigation_session.submit_mitigation(config, trial=True)
+        st.session_state[key("trial")] = mitigation_session.submit_trial(run, new)
     except (MMHError, ValueError) as error:
         st.session_state["mi_service_refused"] = str(error)
 
 
 def _generate(run: MitigationRun, prompt: str) -> None:
     """Queue the comparison of the old and the new wording."""
-    config = replace(run.config, prompts=(run.config.prompts[0], prompt), treatments=())
-    st.session_state[key("trial")] = mitigation_session.submit_mitigation(config, trial=True)
+    st.session_state[key("trial")] = mitigation_session.submit_trial(run, prompt)
     state.remember()
     st.rerun()

@@ -8,13 +8,15 @@ from typing import TypeVar
 import streamlit as st
 
 from mmh_core.records import MMHError
-from views import models, subjects
+from views import models, own_indexes, subjects
 from views.access.server_files import server_files
 from views.models import ModelChoice
 from views.widgets import layout
 from views.widgets.link_values import MOST_GUIDANCE
 
 ConfigT = TypeVar("ConfigT")
+#: The way to a training set of one's own, on every page that searches one.
+ADD_TRAINING_SET, ADD_ICON = "Add a training set", ":material/add_photo_alternate:"
 
 
 def model(name: str, key: str, on_change: Callable[[], None]) -> ModelChoice:
@@ -76,6 +78,29 @@ def _own_model(key: str, on_change: Callable[[], None]) -> None:
         )
         if refused is not None:
             st.error(layout.plain(refused), icon=":material/error:")
+
+
+def training_set(model: str, key: str, help: str) -> None:
+    """Show the choice between a model's own training set and those that the app keeps.
+
+    Nothing where the app keeps none.
+    """
+    labels = {entry.id: entry.about.name for entry in own_indexes.kept()}
+    if not labels:
+        return
+    own = models.folder_of(model)
+    has_own = own is not None and (own / "world.json").exists()
+    started = models.searched_folder() is not None
+    usual = "That of the app's start" if started else "None"
+    st.selectbox(
+        "Training set",
+        list(labels),
+        key=key,
+        index=None,
+        placeholder="The model's own" if has_own else usual,
+        format_func=labels.__getitem__,
+        help=help,
+    )
 
 
 def example_prompts(

@@ -165,7 +165,9 @@ class MitigationRun:
     `missing` says in sentences what could not be done of what was asked, such as a prompt that
     exceeds the text encoder; `notes` are the model's, on what was chosen while it was read.
     `searched` are the seeds that the mitigations searched with, none of those of the figures;
-    empty in a run of an earlier version, which did not keep them apart. `robustness` is that of
+    empty in a run of an earlier version, which did not keep them apart. `training_images` is the
+    number of training images that were searched for copies, 0 without a training set and None in
+    a run of an earlier version, and `embedder` says by what. `robustness` is that of
     the prompt in question, and after it the control of each reference prompt; empty where it was
     not tried whether copies come back.
     """
@@ -186,6 +188,8 @@ class MitigationRun:
     notes: tuple[str, ...] = ()
     searched: tuple[int, ...] = ()
     robustness: tuple[Robustness, ...] = ()
+    training_images: int | None = None
+    embedder: str = ""
 
     def cell(self, prompt: int, treatment: Treatment) -> Cell | None:
         """Return the cell of a prompt and mitigation, None where it was not generated."""

@@ -182,4 +182,6 @@ def _empty_run(comparison: Comparison) -> MitigationRun:
         ),
         notes=comparison.subject.model.notes,
         searched=config.searched,
+        training_images=0 if training_set is None else len(training_set.index),
+        embedder="" if training_set is None else training_set.embedder.name,
     )

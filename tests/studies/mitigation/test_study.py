@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, make_dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from mmh_core.mitigations.interface import (
 )
 from mmh_core.mitigations.lid_loss import reference_lids
 from mmh_core.records import MMHError
+from mmh_core.report.mitigations import mitigation_report, mitigation_summary
+from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.study import image_study
@@ -145,6 +148,25 @@ def test_alignment_is_with_the_prompt_as_asked(run: MitigationRun) -> None:
     assert cell is not None and cell.used != "a dog"
     expected = (cell.images.float() / 255).mean((1, 2, 3)) * len("a dog")
     torch.testing.assert_close(cell.alignment, expected)
+
+
+def test_a_run_tells_how_many_training_images_were_searched_and_by_what(
+    run: MitigationRun, tmp_path: Path
+) -> None:
+    assert (run.training_images, run.embedder) == (60, "pixels")
+    summary = mitigation_summary(run)
+    assert (summary["training_images"], summary["embedder"]) == (60, "pixels")
+    assert "copies searched among 60 training images by the embedder pixels" in (
+        mitigation_report(run, "")
+    )
+    # An earlier version did not keep it: unknown is neither none nor some.
+    names = [f.name for f in fields(run) if f.name not in ("training_images", "embedder")]
+    earlier = make_dataclass("MitigationRun", names, frozen=True)
+    path = tmp_path / "earlier.safetensors"
+    save_record(path, earlier(*(getattr(run, name) for name in names)))
+    loaded = load_record(path, MitigationRun)
+    assert loaded.training_images is None and len(loaded.cells) == len(run.cells)
+    assert "copies searched" not in mitigation_report(loaded, "")
 
 
 def test_what_the_training_set_tells_is_unknown_without_one(model: TextToImage) -> None:
