@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -11,6 +12,7 @@ import joblib
 import pytest
 import torch
 
+from mmh_core.store import sqlite_file
 from tests.chromium import INSTALL, app_server, browser_page, chromium, color_scheme, find_chromium
 
 __all__ = ["app_server", "browser_page", "chromium", "color_scheme"]
@@ -41,6 +43,20 @@ def pytest_collection() -> Iterator[object]:
         gc.enable()
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unflushed() -> Iterator[None]:
+    """Let the system write to the disk when it likes, since no test cuts the power.
+
+    A flush waits for milliseconds, and the tests of verdicts alone flush a thousand times. Those
+    that look at flushing put a function of their own in the place of this one.
+    """
+    assert "synchronous = FULL" in sqlite_file._SAFE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(sqlite_file, "_SAFE", sqlite_file._SAFE.replace("FULL", "OFF"))
+        yield
 
 
 @pytest.fixture
