@@ -7,10 +7,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from mmh_core.statistics.agreement import (
     balanced_accuracy,
@@ -26,6 +29,7 @@ from mmh_core.statistics.areas import (
     separation,
     true_positive_rate,
 )
+from mmh_core.statistics.cross_validation import folds_in_order, out_of_fold, shuffled_folds
 from mmh_core.statistics.intervals import (
     half_width,
     mean_interval,
@@ -342,6 +346,33 @@ def test_balanced_accuracy_is_the_mean_over_both_groups() -> None:
     assert math.isnan(float(balanced_accuracy(called[:4], true[:4])))
 
 
+def test_scores_out_of_fold_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3))
+    labels = x[:, 0] + rng.normal(size=40) > 0
+    model = LogisticRegression()
+    scores = out_of_fold(
+        shuffled_folds(labels, 7),
+        lambda fitted, left_out: model.fit(x[fitted], labels[fitted]).decision_function(
+            x[left_out]
+        ),
+    )
+    folds = StratifiedKFold(5, shuffle=True, random_state=7)
+    expected = cross_val_predict(model, x, labels, cv=folds, method="decision_function")
+    # The same fits of the same library in the same order of rows.
+    np.testing.assert_allclose(scores, expected, rtol=1e-12)
+
+
+def test_nothing_is_scored_by_what_it_was_fitted_on() -> None:
+    labels = np.arange(12) < 7
+    folds = folds_in_order(labels)
+    assert folds.tolist() == [0, 1, 2, 3, 4, 0, 1, *(0, 1, 2, 3, 4)]
+    shared = out_of_fold(folds, lambda fitted, left_out: np.isin(left_out, fitted))
+    counts = out_of_fold(folds, lambda fitted, left_out: np.full(len(left_out), len(fitted)))
+    assert not shared.any()
+    assert counts.tolist() == [12 - int((folds == fold).sum()) for fold in folds]
+
+
 CORE = Path(__file__).parents[1] / "mmh_core"
 
 
@@ -350,7 +381,8 @@ def test_statistics_are_computed_in_one_package() -> None:
         path
         for path in CORE.rglob("*.py")
         if re.search(
-            r"scipy\.stats|stdtr|sklearn\.metrics|\.975\b", path.read_text(encoding="utf-8")
+            r"scipy\.stats|stdtr|sklearn\.(metrics|model_selection)|\.975\b",
+            path.read_text(encoding="utf-8"),
         )
     }
     assert own == set((CORE / "statistics").glob("*.py")) - {CORE / "statistics" / "__init__.py"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
 from mmh_core.statistics.agreement import balanced_accuracy
 from mmh_core.statistics.areas import area_under_curve
+from mmh_core.statistics.cross_validation import FOLDS, out_of_fold, shuffled_folds
 
 NAME, LABEL = "combined", "Combined (logistic regression)"
 #: Detectors that the combined score is made of: one of each family.
@@ -24,7 +26,6 @@ COMBINED = (
     "denoised_spread",
     "return_distance",
 )
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,6 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
     ValueError where no detector can be used.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     names = tuple(name for name in COMBINED if name in scores)
     if not names:
@@ -71,10 +71,13 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
     mean = features[~memorized].mean(0)
     spread = features[~memorized].std(0).clamp(min=1e-12)
     x, y = ((features - mean) / spread).numpy(), memorized.numpy()
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     model = LogisticRegression(max_iter=10_000)
-    predicted = cross_val_predict(model, x, y, cv=folds, method="decision_function")
-    odds = torch.from_numpy(predicted)
+
+    def log_odds(fitted: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+        odds: np.ndarray = model.fit(x[fitted], y[fitted]).decision_function(x[left_out])
+        return odds
+
+    odds = torch.from_numpy(out_of_fold(shuffled_folds(y, 0), log_odds))
     model.fit(x, y)
     return CombinedScore(
         names,

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,9 +30,7 @@ from mmh_core.detectors.measurement import (
 )
 from mmh_core.records import MMHError
 from mmh_core.statistics.areas import area_under_curve
-
-#: Folds of the rule.
-FOLDS = 5
+from mmh_core.statistics.cross_validation import folds_in_order, out_of_fold
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def best_setting(
     best, largest = _setting(settings[0], 1, math.nan, choices), -math.inf
     for detector, values in zip(settings, columns, strict=True):
         try:
-            scores = held_out_scores(detector, values, memorized)
+            scores = out_of_fold_scores(detector, values, memorized)
         except MMHError:
             continue
         has_score = scores.isfinite()
@@ -192,7 +191,7 @@ def best_setting(
     return best
 
 
-def held_out_scores(detector: Detector, values: Tensor, memorized: Tensor) -> Tensor:
+def out_of_fold_scores(detector: Detector, values: Tensor, memorized: Tensor) -> Tensor:
     """Return the score (P,) of each prompt, with constants fitted without its fold.
 
     `values` (P S, F) are measurements, S rows for each of the P labels. A detector that is fitted
@@ -205,16 +204,14 @@ def held_out_scores(detector: Detector, values: Tensor, memorized: Tensor) -> Te
 
     if not isinstance(detector, Fittable):
         return score_rows(detector, rows)
-    # Stratified by label, and without a random draw.
-    fold = torch.empty(len(memorized), dtype=torch.int64)
-    for side in (memorized, ~memorized):
-        fold[side] = torch.arange(int(side.sum())) % FOLDS
-    scores = torch.empty(len(memorized))
-    for number in set(fold.tolist()):
-        inside = fold == number
-        ready = fit(detector, rows[~inside & ~memorized].flatten(0, 1))
-        scores[inside] = score_rows(ready, rows[inside])
-    return scores
+    fittable = detector
+
+    def score_left_out(fitted: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+        reference = fitted[~memorized[fitted].numpy()]
+        ready = fit(fittable, rows[reference].flatten(0, 1))
+        return score_rows(ready, rows[left_out]).numpy()
+
+    return torch.from_numpy(out_of_fold(folds_in_order(memorized.numpy()), score_left_out)).float()
 
 
 def _setting(detector: Detector, sign: int, auc: float, choices: int) -> TunedSetting:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from mmh_core.statistics.areas import area_interval, area_under_curve
+from mmh_core.statistics.cross_validation import FOLDS, out_of_fold, shuffled_folds
 from mmh_core.statistics.intervals import percentile_interval
 
-FOLDS = 5
 #: Words and pairs that the trees choose from.
 _COMMONEST = 400
 Features = Literal["words", "characters", "trees"]
@@ -53,12 +53,12 @@ def text_baseline(
     """Return how well a classifier of words alone separates captions; higher = positive."""
     positive = np.asarray(positive, bool)
     rng = np.random.default_rng([seed, 8])
-    scores = _held_out_scores(texts, positive, features, rng)
+    scores = _centered_probabilities(texts, positive, features, rng)
     area = area_interval(*_sides(scores, positive))
     shuffled = []
     for _ in range(permutations):
         labels = positive[rng.permutation(len(positive))]
-        chance = _held_out_scores(texts, labels, features, rng)
+        chance = _centered_probabilities(texts, labels, features, rng)
         shuffled.append(float(area_under_curve(*_sides(chance, labels))))
     null = percentile_interval(shuffled) if shuffled else (math.nan, math.nan)
     counts = int(positive.sum()), int((~positive).sum())
@@ -69,11 +69,11 @@ def text_baseline(
 class TextScores:
     """Log odds by words alone: of texts that a classifier was fitted on, and of others.
 
-    `held_out` (N,) are those of the fitted texts, each from classifiers of the other folds;
+    `out_of_fold` (N,) are those of the fitted texts, each from a classifier of the other folds;
     `others` (M,) come from the classifier of all N.
     """
 
-    held_out: torch.Tensor
+    out_of_fold: torch.Tensor
     others: torch.Tensor
 
 
@@ -84,39 +84,41 @@ def text_scores(
 
     Errors: ValueError for fewer than five texts of a label, and for features without log odds.
     """
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
     labels = np.asarray(positive, bool)
     if features == "trees":
         raise ValueError("Log odds come from a logistic regression: words or characters.")
     if min(labels.sum(), (~labels).sum()) < FOLDS:
         raise ValueError(f"A text classifier needs {FOLDS} texts of each label.")
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    held_out = cross_val_predict(
-        _classifier(features, 0), list(texts), labels, cv=folds, method="decision_function"
+
+    def log_odds(fitted: np.ndarray, scored: Sequence[str]) -> np.ndarray:
+        model = _classifier(features, 0).fit([texts[i] for i in fitted], labels[fitted])
+        odds: np.ndarray = model.decision_function(list(scored))
+        return odds
+
+    odds = out_of_fold(
+        shuffled_folds(labels, 0),
+        lambda fitted, left_out: log_odds(fitted, [texts[i] for i in left_out]),
     )
-    fitted = _classifier(features, 0).fit(list(texts), labels)
     return TextScores(
-        torch.from_numpy(held_out).float(),
-        torch.from_numpy(fitted.decision_function(list(others))).float(),
+        torch.from_numpy(odds).float(),
+        torch.from_numpy(log_odds(np.arange(len(texts)), others)).float(),
     )
 
 
-def _held_out_scores(
+def _centered_probabilities(
     texts: Sequence[str], positive: np.ndarray, features: Features, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return for each caption the score of a classifier fitted without its fold."""
-    from sklearn.model_selection import StratifiedKFold
+    """Return for each caption the probability by the other folds, centered within its fold."""
 
-    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=int(rng.integers(2**31)))
-    scores = np.empty(len(texts))
-    for fitted, left in splitter.split(np.zeros(len(texts)), positive):
+    def centered(fitted: np.ndarray, left_out: np.ndarray) -> np.ndarray:
         model = _classifier(features, int(rng.integers(2**31)))
         model.fit([texts[i] for i in fitted], positive[fitted])
         # The mean of a fold's probabilities depends on its labels, which pooling would show.
-        probabilities = model.predict_proba([texts[i] for i in left])[:, 1]
-        scores[left] = probabilities - probabilities.mean()
-    return scores
+        probabilities = model.predict_proba([texts[i] for i in left_out])[:, 1]
+        around: np.ndarray = probabilities - probabilities.mean()
+        return around
+
+    return out_of_fold(shuffled_folds(positive, int(rng.integers(2**31))), centered)
 
 
 def _classifier(features: Features, seed: int) -> Any:

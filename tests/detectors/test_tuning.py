@@ -20,8 +20,8 @@ from mmh_core.detectors.tuning import (
     at_setting,
     best_setting,
     grid_settings,
-    held_out_scores,
     keyed,
+    out_of_fold_scores,
     signed,
     tuned,
 )
@@ -67,7 +67,7 @@ def test_a_detector_with_a_sign_alone_has_two_choices() -> None:
 
 def test_constants_are_fitted_without_the_fold_of_the_prompt_scored() -> None:
     values = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
-    scores = held_out_scores(Stability(), values, MEMORIZED)
+    scores = out_of_fold_scores(Stability(), values, MEMORIZED)
     # The first reference prompt (number 1) lies in the fold of the references 1, 11, and so on.
     rows = values.reshape(20, 2, 3)
     others = [i for n, i in enumerate(range(1, 20, 2)) if n % 5]

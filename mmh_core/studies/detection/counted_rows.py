@@ -46,7 +46,7 @@ def text_rows(
                 "no words. Label more prompts."
             )
             continue
-        normal = scores.held_out[~torch.tensor(labels)].sort().values
+        normal = scores.out_of_fold[~torch.tensor(labels)].sort().values
         source = f"this project: {FEATURES[features]} (scikit-learn)"
         row = separated_row(
             (name, label, source), (0.0, 0.0), scores.others, normal, tuple(tested)
