@@ -155,9 +155,9 @@ class LabelledPrompt:
     `group` is whatever the list tells apart, such as a dose of duplication or a template; "" for
     nothing. `multiplicity` is the dose k: how often each image of the prompt occurs in the
     training set (0 for none), None where unknown; `near` says by what transform the occurrences
-    differ, "" for exact ones. `aside` says why a prompt is measured but counted in no area, as one
-    that neither label fits: its image occurs only twice, too often for a reference prompt and too
-    seldom to be called memorized; "" for all others.
+    differ, "" for exact ones. `exclusion` says why a prompt is measured but counted in no area, as
+    one that neither label fits: its image occurs only twice, too often for a reference prompt and
+    too seldom to be called memorized; "" for all others.
     """
 
     prompt: str
@@ -169,7 +169,7 @@ class LabelledPrompt:
     cause: str = ""
     multiplicity: int | None = None
     near: str = ""
-    aside: str = ""
+    exclusion: str = ""
 
     @property
     def paraphrased(self) -> bool:
@@ -179,4 +179,4 @@ class LabelledPrompt:
     @property
     def counted(self) -> bool:
         """Return whether the prompt counts in areas and rates: paraphrases are counted apart."""
-        return not self.paraphrased and not self.aside
+        return not self.paraphrased and not self.exclusion

@@ -38,7 +38,7 @@ JSON_NAMES: Mapping[str, Mapping[str, str]] = {
         "seed_similarity_half_width": "agreement_spread",
     },
     "RowFigures": {"by_image_label": "by_fact"},
-    "LabelledPrompt": {"multiplicity": "copies"},
+    "LabelledPrompt": {"multiplicity": "copies", "exclusion": "aside"},
     "NetworkRow": {"tpr": "true", "fpr": "false", "deviation": "spread"},
 }
 

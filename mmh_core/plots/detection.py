@@ -140,10 +140,10 @@ def _curve(
     """Return the trace of a curve; curves stand a little beside one another, none hides one."""
     main = curve.series == EXACT
     color = theme.ACCENT if main else style.color
-    aside = 0.0 if count == 1 else 0.36 * (number / (count - 1) - 0.5)
+    offset = 0.0 if count == 1 else 0.36 * (number / (count - 1) - 0.5)
     levels = [(level, level.response) for level in curve.levels]
     return go.Scatter(
-        x=[doses.index(level.multiplicity) + aside for level, _ in levels],
+        x=[doses.index(level.multiplicity) + offset for level, _ in levels],
         y=[response.value for _, response in levels],
         mode="lines+markers" if len(levels) > 2 else "markers",
         name=theme.letters(curve.series),

@@ -63,7 +63,7 @@ _RENAMED_FIELDS = {
     "ImageCalibration": {"lid_scale": "lid_noise_scale"},
     "ImageMap": {"copies": "multiplicity"},
     "ImageRun": {"agreement": "seed_similarity", "normal": "reference"},
-    "LabelledPrompt": {"copies": "multiplicity"},
+    "LabelledPrompt": {"copies": "multiplicity", "aside": "exclusion"},
     "NetworkRow": {"true": "tpr", "false": "fpr", "spread": "deviation"},
     "PointEstimates": {"true_lid": "data_lid"},
     "PromptScan": {

@@ -57,7 +57,7 @@ class QueueProgress:
 
     @property
     def skipped(self) -> int:
-        """Return how many items were left aside."""
+        """Return how many items were left out."""
         return self.counts.get("skip", 0)
 
 

@@ -12,7 +12,7 @@ from mmh_core.report.figure_table import FigureTable
 from mmh_core.report.response_tables import network_table, reliability_table
 from mmh_core.statistics.intervals import share_interval
 from mmh_core.studies.detection.benchmark_run import CauseResults
-from mmh_core.studies.detection.counted_rows import separated_row
+from mmh_core.studies.detection.counted_rows import detector_row
 from tests.studies.detection.test_figures import run_of
 
 
@@ -40,7 +40,7 @@ def test_a_curve_is_read_at_its_false_positive_rates_in_every_group() -> None:
 def test_text_alone_stands_beside_the_best_detector() -> None:
     run = run_of()
     text = replace(run.detectors[0], name="text_words", label="Text alone")
-    worse = separated_row(
+    worse = detector_row(
         ("b", "B", "-"), (1.0, 0.0), -text.scores, run.detectors[0].reference_scores, run.prompts
     )
     table = roc_table(replace(run, detectors=(worse, *run.detectors), text_baselines=(text,)))

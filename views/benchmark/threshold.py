@@ -93,12 +93,12 @@ def _consequences(run: BenchmarkRun, counted: ThresholdCounts) -> None:
         help="Reference prompts of the test half that are flagged; the threshold comes from the "
         "calibration half.",
     )
-    if counted.aside.total:
-        reasons = "; ".join(dict.fromkeys(one.aside for one in run.prompts if one.aside))
+    if counted.excluded.total:
+        reasons = "; ".join(dict.fromkeys(one.exclusion for one in run.prompts if one.exclusion))
         st.caption(
-            f"{words.plural(counted.aside.total, 'prompt')} "
-            f"({layout.plain(reasons)}) are kept apart and counted in none of these figures; "
-            f"{counted.aside.count} of them exceed the threshold."
+            f"{words.plural(counted.excluded.total, 'prompt')} "
+            f"({layout.plain(reasons)}) are excluded and counted in none of these figures; "
+            f"{counted.excluded.count} of them exceed the threshold."
         )
 
 
@@ -110,7 +110,7 @@ def _flagged(column: DeltaGenerator, label: str, counted: Proportion, about: str
 
 def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
     order = sorted(range(len(run.prompts)), key=lambda i: -float(row.scores[i]))
-    apart = any(prompt.aside for prompt in run.prompts)
+    excluded = any(prompt.exclusion for prompt in run.prompts)
     with st.expander("Scored prompts", icon=":material/list:"):
         st.caption("The link opens a prompt on the images page.")
         st.dataframe(
@@ -119,7 +119,7 @@ def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
                     "Score": float(row.scores[i]),
                     "Flagged": float(row.scores[i]) > value,
                     "Kind": run.prompts[i].kind,
-                    **({"Kept apart": run.prompts[i].aside} if apart else {}),
+                    **({"Excluded": run.prompts[i].exclusion} if excluded else {}),
                     "Prompt": run.prompts[i].prompt,
                     "Copy rate": None
                     if bool(run.copied[i].isnan())

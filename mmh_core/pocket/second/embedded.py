@@ -34,7 +34,7 @@ from mmh_core.retrieval.umap_layout import umap_layout_steps
 OPEN_HELD_OUT = 200
 #: Kinds of captions that are not memorized, whatever a model does, and reference prompts of them.
 REFERENCES = ("unique", "fresh", "held-out")
-#: Why captions with 2 or 4 exact copies stand aside.
+#: Why captions with 2 or 4 exact copies are excluded.
 _BETWEEN = "more copies than one and fewer than count as memorized"
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
 
@@ -152,7 +152,7 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
 
     Labels describe the data: memorized are captions with 8 exact copies or more, near-duplicates
     and templates, and their paraphrases (kind "paraphrase", test half alone); captions with 2 or 4
-    copies stand aside in the test half, for the dose alone, and prompts of no world count as not
+    copies are excluded in the test half, for the dose alone, and prompts of no world count as not
     memorized. The group of a trained caption is its dose, and the cause of a memorized one is the
     data.
     """
@@ -173,7 +173,7 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
                 cause=DATA if row["repeated"] == "yes" else "",
                 multiplicity=_copies(row),
                 near=_near(row),
-                aside=_BETWEEN if row["repeated"] == "between" else "",
+                exclusion=_BETWEEN if row["repeated"] == "between" else "",
             )
             for row in trained.to_dict("records")
         ]

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS
-from mmh_core.detectors.combined_score import FOLDS
 from mmh_core.detectors.guidance_norm import GuidanceTrace
 from mmh_core.detectors.lid import Lid
 from mmh_core.records import LabelledPrompt, MMHError, Progress
+from mmh_core.statistics.cross_validation import FOLDS
 from mmh_core.studies.detection.benchmark_run import (
     SCAN,
     BenchmarkRun,
@@ -31,7 +31,7 @@ from mmh_core.studies.detection.benchmark_run import (
 )
 from mmh_core.studies.detection.calibrate import calibrate_detectors
 from mmh_core.studies.detection.causes import LID, cause_row
-from mmh_core.studies.detection.counted_rows import separated_row, text_rows
+from mmh_core.studies.detection.counted_rows import detector_row, text_rows
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.subject.detector_calibration import DetectorCalibration
 from mmh_core.subject.early_calibration import SEEDS, EarlyCalibration
@@ -165,8 +165,8 @@ def _compared(
     scores, images = calibration.scores(columns), calibration.image_scores(columns)
 
     def row(name: str, label: str, source: str, cost: tuple[float, float]) -> DetectorRow:
-        normal = calibration.reference_scores(name)
-        counted = separated_row((name, label, source), cost, scores[name], normal, prompts)
+        reference = calibration.reference_scores(name)
+        counted = detector_row((name, label, source), cost, scores[name], reference, prompts)
         return replace(counted, images=images[name], settings=calibration.settings(name))
 
     rows = tuple(
@@ -218,7 +218,7 @@ def _scan_row(
     """
     measurement, detector = half.found[SCAN], early.detector()
     images = detector.score(measurement.values).reshape(len(prompts), -1)
-    counted = separated_row(
+    counted = detector_row(
         (SCAN, "Early scan, as tables are scanned", detector.citation),
         (measurement.nfe, measurement.generation),
         images.mean(1),

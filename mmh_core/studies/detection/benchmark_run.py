@@ -199,8 +199,7 @@ class ThresholdCounts:
 
     `memorized` are memorized captions, `paraphrases` paraphrases of them, `reference` reference
     prompts. At most the share `fpr` of the `set_on` reference prompts that the threshold was set
-    on exceed it. Prompts that stand aside count in `aside` alone, since neither label holds of
-    them.
+    on exceed it. Excluded prompts count in `excluded` alone, since neither label holds of them.
     """
 
     threshold: float
@@ -209,7 +208,7 @@ class ThresholdCounts:
     memorized: Proportion
     paraphrases: Proportion
     reference: Proportion
-    aside: Proportion
+    excluded: Proportion
 
     @property
     def flagged(self) -> Proportion:
@@ -250,11 +249,11 @@ def counts(run: BenchmarkRun, row: DetectorRow, fpr: float) -> ThresholdCounts:
     above = (row.scores > value).tolist()
 
     def flagged(memorized: bool | None, *, paraphrase: bool = False) -> Proportion:
-        """Return the count of prompts with a label; None: of those that stand aside."""
+        """Return the count of prompts with a label; None: of excluded ones."""
         flags = [
             flag
             for flag, prompt in zip(above, run.prompts, strict=True)
-            if (None if prompt.aside else prompt.memorized) == memorized
+            if (None if prompt.exclusion else prompt.memorized) == memorized
             and (prompt.paraphrased == paraphrase or memorized is None)
         ]
         return Proportion(sum(flags), len(flags))

@@ -46,38 +46,38 @@ def text_rows(
                 "no words. Label more prompts."
             )
             continue
-        normal = scores.out_of_fold[~torch.tensor(labels)].sort().values
+        reference = scores.out_of_fold[~torch.tensor(labels)].sort().values
         source = f"this project: {FEATURES[features]} (scikit-learn)"
-        row = separated_row(
-            (name, label, source), (0.0, 0.0), scores.others, normal, tuple(tested)
+        row = detector_row(
+            (name, label, source), (0.0, 0.0), scores.others, reference, tuple(tested)
         )
         rows.append(replace(row, settings="nothing to tune"))
     return tuple(rows), tuple(missing)
 
 
-def separated_row(
+def detector_row(
     named: tuple[str, str, str],
     cost: tuple[float, float],
     scores: Tensor,
     reference_scores: Tensor,
     prompts: tuple[LabelledPrompt, ...],
 ) -> DetectorRow:
-    """Separate memorized from reference prompts; paraphrases are counted apart.
+    """Return the row of a detector: how well its scores separate memorized from reference prompts.
 
-    Prompts that stand aside count nowhere.
+    Paraphrases are counted apart, and excluded prompts nowhere.
     """
     kinds = [row.kind for row in prompts]
     memorized = torch.tensor([row.memorized for row in prompts])
-    inside = torch.tensor([not row.aside for row in prompts])
-    read = scores.isfinite()
+    included = torch.tensor([not row.exclusion for row in prompts])
+    has_score = scores.isfinite()
     parts = []
     for kind in dict.fromkeys(k for k, row in zip(kinds, prompts, strict=True) if row.memorized):
-        of_kind = torch.tensor([k == kind for k in kinds]) & memorized & inside
-        if not bool((of_kind & read).any()):
+        of_kind = torch.tensor([k == kind for k in kinds]) & memorized & included
+        if not bool((of_kind & has_score).any()):
             continue
-        kept = (of_kind | (~memorized & inside)) & read
+        kept = (of_kind | (~memorized & included)) & has_score
         parts.append((kind, separation(scores[kept], of_kind[kept])))
-    plain = torch.tensor([row.counted for row in prompts]) & read
+    plain = torch.tensor([row.counted for row in prompts]) & has_score
     return DetectorRow(
         *named,
         *cost,

@@ -134,13 +134,13 @@ def plain_sides(run: BenchmarkRun) -> tuple[Tensor, Tensor]:
 def group_sides(run: BenchmarkRun) -> tuple[GroupSides, ...]:
     """Return every group of the test prompts in the order of the list.
 
-    A prompt without a group is in that of its kind. Prompts that stand aside make a group where
+    A prompt without a group is in that of its kind. Excluded prompts make a group where
     they are all of it, else they count in none.
     """
     names = [prompt.group or prompt.kind for prompt in run.prompts]
     memorized = _memorized(run)
     every_positive, every_negative = plain_sides(run)
-    labelled = torch.tensor([not prompt.aside for prompt in run.prompts])
+    labelled = torch.tensor([not prompt.exclusion for prompt in run.prompts])
     sides = []
     for name in dict.fromkeys(names):
         inside = torch.tensor([other == name for other in names])

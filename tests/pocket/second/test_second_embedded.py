@@ -161,9 +161,9 @@ def test_labels_describe_the_data_and_halves_share_no_prompt(furnished: Path) ->
     for row in labelled:
         dose = table.loc[row.prompt]
         assert row.memorized == (dose.repeated in ("yes", "between"))
-        assert bool(row.aside) == (dose.repeated == "between")
+        assert bool(row.exclusion) == (dose.repeated == "between")
         # Nothing is fitted on captions that neither label fits.
-        assert not row.aside or row.split == "test"
+        assert not row.exclusion or row.split == "test"
         doses = {"exact": dose.copies, "near": dose.copies, "unique": 1}
         if dose.group == "trained":
             assert row.multiplicity == doses.get(dose.role)

@@ -16,7 +16,7 @@ from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.report.response_tables import dose_table
 from mmh_core.statistics.intervals import mean_share_interval
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
-from mmh_core.studies.detection.counted_rows import separated_row
+from mmh_core.studies.detection.counted_rows import detector_row
 from mmh_core.studies.detection.doses import (
     COPY_RATE,
     EXACT,
@@ -53,7 +53,7 @@ def dosed() -> BenchmarkRun:
     )
     share, lid = (torch.tensor([row[i] for row in DOSES]) for i in (3, 4))
     scores = torch.linspace(0, 1, len(DOSES))
-    row = separated_row(("a", "A", "-"), (1.0, 0.0), scores, scores, prompts)
+    row = detector_row(("a", "A", "-"), (1.0, 0.0), scores, scores, prompts)
     run = run_of()
     return replace(
         run, prompts=prompts, copied=share, lid=lid, detectors=(row,), data_lid=0 * lid,
@@ -113,21 +113,21 @@ def test_the_table_has_a_row_for_each_dose() -> None:
 def test_a_prompt_that_neither_label_fits_counts_in_its_dose_alone() -> None:
     run = dosed()
     row = run.detectors[0]
-    aside = tuple(
-        replace(one, aside="between") if one.multiplicity == 1 else one for one in run.prompts
+    prompts = tuple(
+        replace(one, exclusion="between") if one.multiplicity == 1 else one for one in run.prompts
     )
-    kept = [i for i, one in enumerate(aside) if not one.aside]
-    fewer = tuple(aside[i] for i in kept)
+    kept = [i for i, one in enumerate(prompts) if not one.exclusion]
+    fewer = tuple(prompts[i] for i in kept)
     named = ("a", "A", "-")
-    with_aside = separated_row(named, (1.0, 0.0), row.scores, row.reference_scores, aside)
-    without = separated_row(named, (1.0, 0.0), row.scores[kept], row.reference_scores, fewer)
-    assert with_aside.all == without.all and with_aside.kinds == without.kinds
-    run = replace(run, prompts=aside, detectors=(with_aside,))
-    rates = realized(run, with_aside, (0.05,))[0]
+    with_excluded = detector_row(named, (1.0, 0.0), row.scores, row.reference_scores, prompts)
+    without = detector_row(named, (1.0, 0.0), row.scores[kept], row.reference_scores, fewer)
+    assert with_excluded.all == without.all and with_excluded.kinds == without.kinds
+    run = replace(run, prompts=prompts, detectors=(with_excluded,))
+    rates = realized(run, with_excluded, (0.05,))[0]
     assert (rates.tpr.among, rates.fpr.among) == (3, 2)
     assert any(level.multiplicity == 1 for curve in run.doses for level in curve.levels)
     # Its group, where it has one, stands against all reference prompts.
-    grouped = tuple(replace(one, group=f"{one.multiplicity}") for one in aside)
+    grouped = tuple(replace(one, group=f"{one.multiplicity}") for one in prompts)
     groups = {each.group: each for each in group_figures(replace(run, prompts=grouped), row)}
     assert groups["1"].against == "all reference prompts" and groups["1"].memorized == 2
 

@@ -14,7 +14,7 @@ from mmh_core.report.detection_tables import fact_table, group_table, rate_table
 from mmh_core.statistics.areas import area_under_curve, clustered_area_interval
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow, counts
-from mmh_core.studies.detection.counted_rows import separated_row, text_rows
+from mmh_core.studies.detection.counted_rows import detector_row, text_rows
 from mmh_core.studies.detection.figures import (
     group_figures,
     group_sides,
@@ -43,7 +43,7 @@ def run_of(copies: list[list[float]] | None = None) -> BenchmarkRun:
     )  # fmt: skip
     scores = torch.tensor([score for _, _, score in TESTED])
     normal = torch.linspace(0, 0.99, 100)
-    row = separated_row(("a", "A", "-"), (1.0, 0.0), scores, normal, prompts)
+    row = detector_row(("a", "A", "-"), (1.0, 0.0), scores, normal, prompts)
     row = replace(row, images=torch.stack([scores - 0.01, scores + 0.01], 1))
     none = torch.full((len(prompts),), float("nan"))
     return BenchmarkRun(
@@ -264,7 +264,7 @@ def test_equal_captions_of_two_types_are_one_and_of_two_labels_refused(tmp_path:
         read_labelled(path)
 
 
-#: Memorized, kind, aside, score of test prompts, of which those above .5 are flagged.
+#: Memorized, kind, exclusion, score of test prompts, of which those above .5 are flagged.
 APART = (
     (True, "memorized", "", 0.9), (True, "memorized", "", 0.1), (True, PARAPHRASE, "", 0.8),
     (True, "memorized", "between", 0.7), (True, "memorized", "between", 0.95),
@@ -276,26 +276,26 @@ APART = (
 def test_prompts_kept_apart_count_neither_as_flagged_nor_as_memorized() -> None:
     """Two of three flagged prompts with a label are memorized; with the others it were five."""
     prompts = tuple(
-        LabelledPrompt(f"p{i}", memorized, kind, "test", aside=aside)
-        for i, (memorized, kind, aside, _) in enumerate(APART)
+        LabelledPrompt(f"p{i}", memorized, kind, "test", exclusion=exclusion)
+        for i, (memorized, kind, exclusion, _) in enumerate(APART)
     )
     scores = torch.tensor([row[-1] for row in APART])
-    row = separated_row(("a", "A", "-"), (1.0, 0.0), scores, torch.linspace(0, 0.5, 50), prompts)
+    row = detector_row(("a", "A", "-"), (1.0, 0.0), scores, torch.linspace(0, 0.5, 50), prompts)
     run = replace(run_of(), prompts=prompts, detectors=(row,))
     counted = counts(run, row, 0.0)
     assert (counted.precision.count, counted.precision.total) == (2, 3)
     assert (counted.flagged.count, counted.flagged.total) == (3, 5)
-    assert (counted.aside.count, counted.aside.total) == (4, 5)
-    parts = (counted.memorized, counted.paraphrases, counted.reference, counted.aside)
+    assert (counted.excluded.count, counted.excluded.total) == (4, 5)
+    parts = (counted.memorized, counted.paraphrases, counted.reference, counted.excluded)
     assert sum(part.total for part in parts) == len(APART)
     assert [(part.count, part.total) for part in parts[:3]] == [(1, 2), (1, 1), (1, 2)]
 
 
 def test_a_group_counts_no_prompt_kept_apart_unless_it_has_no_other() -> None:
     run = run_of()
-    first = replace(run.prompts[0], aside="between")
+    first = replace(run.prompts[0], exclusion="between")
     mixed = replace(run, prompts=(first, *run.prompts[1:]))
     assert {each.group: int(each.memorized.sum()) for each in group_sides(mixed)}["k = 1"] == 1
-    second = replace(run.prompts[1], aside="between")
+    second = replace(run.prompts[1], exclusion="between")
     alone = replace(run, prompts=(first, second, *run.prompts[2:]))
     assert {each.group: int(each.memorized.sum()) for each in group_sides(alone)}["k = 1"] == 2

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseResults
-from mmh_core.studies.detection.counted_rows import separated_row
+from mmh_core.studies.detection.counted_rows import detector_row
 from mmh_core.studies.detection.figures import row_figures
 from mmh_core.studies.detection.findings import findings
 from mmh_core.studies.detection.networks import NetworkRun, over_networks, read_network
@@ -34,7 +34,7 @@ def separated(shift: float, text_shift: float, count: int = 40) -> BenchmarkRun:
     noise = torch.arange(count) // 2 / count
     normal = torch.linspace(0, 0.5, 100)
     rows = [
-        separated_row((name, name, "-"), (1.0, 0.0), noise + by * even, normal, prompts)
+        detector_row((name, name, "-"), (1.0, 0.0), noise + by * even, normal, prompts)
         for name, by in (("model", shift), ("words", text_shift))
     ]
     none = torch.full((count,), float("nan"))
