@@ -150,12 +150,13 @@ def test_paired_shares(first: float, other: float, count: int) -> None:
 
 @pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
 @pytest.mark.parametrize("spread", [5.0, 50.0])
-def test_means_of_rates_over_three_networks(rate: float, spread: float) -> None:
+@pytest.mark.parametrize("networks", [3])
+def test_means_of_rates_over_networks(rate: float, spread: float, networks: int) -> None:
     """Hold for rates of 36 prompts on networks whose own rates differ."""
 
     def interval(g: torch.Generator) -> Interval:
         draws = np.random.default_rng(int(torch.randint(2**31, (1,), generator=g)))
-        own = draws.beta(spread * rate, spread * (1 - rate), 3)
+        own = draws.beta(spread * rate, spread * (1 - rate), networks)
         return mean_rate_interval(torch.from_numpy(draws.binomial(36, own) / 36))
 
     assert covers(interval, rate) >= LEAST
@@ -240,9 +241,9 @@ def test_areas_of_clusters(prompts: int, shift: float) -> None:
     assert covers(interval, truth) >= LEAST
 
 
-def test_correlations_over_images() -> None:
+@pytest.mark.parametrize("count", [40])
+def test_correlations_over_images(count: int) -> None:
     """Hold where every pair is a case, as for held-out images with true LID in steps."""
-    count = 40
 
     def pairs(many: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
         true = torch.randint(0, 9, (many,), generator=g).double()
@@ -316,11 +317,11 @@ def test_correlations_over_captions(captions: int, shared: float) -> None:
     assert covers(interval, truth) >= LEAST
 
 
+@pytest.mark.parametrize(("many", "few"), [(30, 20)])
 @pytest.mark.parametrize(("share", "other"), [(0.5, 0.5), (0.05, 0.05), (0.9, 0.3), (0.02, 0.4)])
 def test_a_difference_of_shares_holds_the_true_one_over_every_possible_count(
-    share: float, other: float
+    share: float, other: float, many: int, few: int
 ) -> None:
-    many, few = 30, 20
     first = [share_interval(count, many) for count in range(many + 1)]
     second = [share_interval(count, few) for count in range(few + 1)]
     weights = np.outer(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import test_coverage_of_intervals
+from tests.pocket.second import test_second_copy_rates
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "statistics.md"
 STATISTICS = ROOT / "mmh_core" / "statistics"
@@ -15,18 +18,34 @@ STATISTICS = ROOT / "mmh_core" / "statistics"
 INTERVALS = {"Interval", "Separation"}
 #: Those whose annotation does not say so.
 OTHERS = {"half_width", "percentile_interval", "reliability"}
+#: Arguments of the tests that say of how many cases intervals are.
+SIZES = {"among", "captions", "count", "few", "many", "networks", "probes", "prompts", "terms"}
+SIZES |= {"positives", "negatives"}
+MODULES = (test_coverage_of_intervals, test_second_copy_rates)
 
 
-def rows() -> dict[str, tuple[set[str], set[str]]]:
-    """Return by interval who prints it and which tests simulate it."""
+def rows() -> dict[str, tuple[set[str], set[str], set[int]]]:
+    """Return by interval who prints it, which tests simulate it, and at which sizes."""
     listed = {}
     for line in PAGE.read_text().splitlines():
         if line.startswith("| `"):
-            name, _, users, tests = line.strip("| ").split(" | ")
-            listed[name.strip("`")] = tuple(
-                set(re.findall(r"`([^`]+)`", cell)) for cell in (users, tests)
-            )
-    return {name: (users, tests) for name, (users, tests) in listed.items()}
+            name, _, users, sizes, tests = line.strip("| ").split(" | ")
+            printed, simulated = (set(re.findall(r"`([^`]+)`", cell)) for cell in (users, tests))
+            counts = {int(number) for number in re.findall(r"\d+", sizes)}
+            listed[name.strip("`")] = printed, simulated, counts
+    return listed
+
+
+def sizes(test: str) -> set[int]:
+    """Return the numbers of cases at which a test simulates an interval."""
+    [module] = [module for module in MODULES if hasattr(module, test)]
+    function, counts = getattr(module, test), set[int]()
+    for mark in getattr(function, "pytestmark", []):
+        names = [mark.args[0]] if isinstance(mark.args[0], str) else mark.args[0]
+        for values in mark.args[1]:
+            case = [values] if len(names) == 1 else values
+            counts |= {n for name, n in zip(names, case, strict=True) if name in SIZES}
+    return counts
 
 
 def functions(path: Path) -> list[ast.FunctionDef]:
@@ -76,3 +95,9 @@ def test_an_interval_is_simulated_in_a_test_that_is_there(name: str) -> None:
     )
     there = {node.name for path in files for node in functions(path)}
     assert simulated and simulated <= there
+
+
+@pytest.mark.parametrize("name", sorted(rows().keys() - {"separation"}))
+def test_an_interval_is_simulated_at_the_sizes_listed(name: str) -> None:
+    _, simulated, counts = rows()[name]
+    assert counts == set[int]().union(*(sizes(test) for test in simulated))

@@ -120,12 +120,13 @@ def test_networks_are_rows_of_their_own_and_their_mean_counts_captions_once() ->
     assert [row.count for row in rows[first : first + 3]] == [4, 4, 4]
 
 
-def test_the_interval_of_a_rate_holds_the_true_one_often_enough() -> None:
+@pytest.mark.parametrize("captions", [CAPTIONS])
+def test_the_interval_of_a_rate_holds_the_true_one_often_enough(captions: int) -> None:
     rng = np.random.default_rng(1)
     held, trials, rate = 0, 300, 0.9
     for _ in range(trials):
-        rates = rng.binomial(SEEDS, rng.beta(3 * rate, 3 * (1 - rate), CAPTIONS)) / SEEDS
-        row = rate_row("", pd.DataFrame({"caption": np.arange(CAPTIONS), "rate": rates}))
+        rates = rng.binomial(SEEDS, rng.beta(3 * rate, 3 * (1 - rate), captions)) / SEEDS
+        row = rate_row("", pd.DataFrame({"caption": np.arange(captions), "rate": rates}))
         held += row.low <= rate <= row.high
     assert held / trials >= 0.93
 
@@ -148,7 +149,8 @@ def test_the_transition_is_where_the_rate_passes_one_half(
     assert transition(levels) == pytest.approx(expected)
 
 
-def test_the_interval_of_the_transition_holds_the_true_one_often_enough() -> None:
+@pytest.mark.parametrize("captions", [CAPTIONS])
+def test_the_interval_of_the_transition_holds_the_true_one_often_enough(captions: int) -> None:
     rng = np.random.default_rng(2)
     true = transition([(float(k), chance(k), 1) for k in COPIES])
     held, trials = 0, 40
@@ -156,7 +158,7 @@ def test_the_interval_of_the_transition_holds_the_true_one_often_enough() -> Non
         rows = []
         for k in COPIES:
             p = chance(k)
-            for i in range(CAPTIONS):
+            for i in range(captions):
                 hits = rng.binomial(SEEDS, rng.beta(3 * p + 1e-9, 3 * (1 - p) + 1e-9))
                 rows.append((0, 1_000 * k + i, k, hits / SEEDS))
         exact = pd.DataFrame(rows, columns=["network", "caption", "copies", "rate"])
