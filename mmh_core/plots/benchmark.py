@@ -33,7 +33,7 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
     Of equal ones the cheapest is the best.
     """
     order = sorted(rows, key=lambda row: row.merit)
-    labels = [theme.letters(row.label) for row in order]
+    labels = [theme.escaped(row.label) for row in order]
     lines = [theme.label_in_lines(row.label) for row in order]
     best = order[-1] if order else None
     figure = theme.base(
@@ -108,10 +108,10 @@ def roc(run: BenchmarkRun, names: Sequence[str], group: str = "", baseline: str 
                 x=false,
                 y=true,
                 mode="lines",
-                name=theme.letters(row.label),
+                name=theme.escaped(row.label),
                 line={"shape": "hv", "width": 2, **(_BASELINE if number < 0 else style)},
                 hovertemplate="true-positive rate %{y:.1%}<br>false-positive rate "
-                f"%{{x:.1%}}<extra>{theme.letters(row.label)}</extra>",
+                f"%{{x:.1%}}<extra>{theme.escaped(row.label)}</extra>",
             )
         )
     figure.update_xaxes(
@@ -159,8 +159,8 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
                 x=theme.numbers(row.scores[places]),
                 y=heights,
                 mode="markers",
-                name=theme.letters(kind),
-                text=[theme.letters(run.prompts[i].prompt) for i in places],
+                name=theme.escaped(kind),
+                text=[theme.escaped(run.prompts[i].prompt) for i in places],
                 customdata=places,
                 marker={
                     "symbol": styles[kind].symbol,
@@ -176,7 +176,7 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
         theme.axis(
             "",
             tickvals=list(range(len(kinds))),
-            ticktext=[theme.letters(kind) for kind in kinds],
+            ticktext=[theme.escaped(kind) for kind in kinds],
             showgrid=False,
         )
     )
@@ -204,8 +204,8 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
                 x=theme.numbers(run.data_lid[places]),
                 y=theme.numbers(run.lid[places]),
                 mode="markers",
-                name=theme.letters(kind),
-                text=[theme.letters(run.prompts[i].prompt) for i in places],
+                name=theme.escaped(kind),
+                text=[theme.escaped(run.prompts[i].prompt) for i in places],
                 marker={
                     "symbol": styles[kind].symbol,
                     "size": 9,
@@ -223,7 +223,7 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
 
 def _aside(name: str) -> str:
     """Return the part of a hover template that stands beside the label."""
-    return f"<extra>{theme.letters(name)}</extra>"
+    return f"<extra>{theme.escaped(name)}</extra>"
 
 
 def causes(cause: CauseResults) -> go.Figure:

@@ -25,7 +25,7 @@ def group_areas(run: BenchmarkRun, row: DetectorRow, text: DetectorRow | None) -
     figures = [group_figures(run, each, ()) for each in rows]
     groups = figures[-1][::-1]
     names = [
-        f"{theme.letters(each.group, 40)} ({each.memorized + each.reference})" for each in groups
+        f"{theme.escaped(each.group, 40)} ({each.memorized + each.reference})" for each in groups
     ]
     figure = theme.base(
         f"Areas of {' and '.join(each.label for each in reversed(rows))} in "
@@ -146,13 +146,13 @@ def _curve(
         x=[doses.index(level.multiplicity) + offset for level, _ in levels],
         y=[response.value for _, response in levels],
         mode="lines+markers" if len(levels) > 2 else "markers",
-        name=theme.letters(curve.series),
+        name=theme.escaped(curve.series),
         customdata=[[level.multiplicity, level.prompts] for level, _ in levels],
         line={"color": color, "width": 2.5 if main else 1.2, "dash": "solid" if main else "dot"},
         marker={"symbol": "circle" if main else style.symbol, "size": 9 if main else 8},
         error_y=theme.whiskers([response for _, response in levels], color),
         hovertemplate="k = %{customdata[0]}: %{y:.3g}, %{customdata[1]} prompts"
-        f"<extra>{theme.letters(curve.series)}</extra>",
+        f"<extra>{theme.escaped(curve.series)}</extra>",
     )
 
 
@@ -186,8 +186,8 @@ def _dots(
             x=[each.value for each in figures],
             y=list(heights),
             mode="markers",
-            name=theme.letters(name),
-            text=[theme.letters(each) for each in hover],
+            name=theme.escaped(name),
+            text=[theme.escaped(each) for each in hover],
             marker={"symbol": symbol, "size": 8, "color": color},
             error_x=theme.whiskers(figures, color),
             hovertemplate=f"%{{x:{'.1%' if percent else '.3f'}}}, %{{text}}<extra></extra>",

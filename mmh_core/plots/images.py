@@ -143,7 +143,7 @@ def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
                     "color": style.color,
                     "line": {"width": 1.5, "color": theme.RING},
                 },
-                hovertemplate=f"seed {image.seed}: {theme.letters(image.verdict)}<extra></extra>",
+                hovertemplate=f"seed {image.seed}: {theme.escaped(image.verdict)}<extra></extra>",
             )
         )
     for kind, color in colors.items():
@@ -152,7 +152,7 @@ def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
         entry = {"x": [None], "y": [None], "mode": "markers", "marker": marker}
         figure.add_trace(
             go.Scatter(
-                entry, name=theme.letters(kind_words(kind)) or "training images", hoverinfo="skip"
+                entry, name=theme.escaped(kind_words(kind)) or "training images", hoverinfo="skip"
             )
         )
     figure.update_layout(dragmode="lasso")
@@ -169,10 +169,10 @@ def _cloud(figure: go.Figure, layout: ImageMap, rows: list[int], kind: str, colo
             x=[float(layout.places[i, 0]) for i in rows],
             y=[float(layout.places[i, 1]) for i in rows],
             mode="markers",
-            name=theme.letters(kind_words(kind)) or "training images",
+            name=theme.escaped(kind_words(kind)) or "training images",
             showlegend=False,
             customdata=[layout.ids[i] for i in rows],
-            text=[theme.letters(layout.captions[i], 70) for i in rows],
+            text=[theme.escaped(layout.captions[i], 70) for i in rows],
             marker={"size": 4, "color": theme.NEUTRAL, "opacity": 0.55},
             selected={"marker": {"color": color, "opacity": 1, "size": 6}},
             unselected={"marker": {"opacity": 0.3}},

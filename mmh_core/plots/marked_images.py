@@ -30,7 +30,7 @@ class ImagePanel:
 def marked_images(panels: Sequence[ImagePanel]) -> go.Figure:
     """Draw images over axes from 0 to 1, top left first; images of one shape zoom together."""
     count = sum(len(panel.regions) for panel in panels)
-    names = " and ".join(theme.letters(panel.name) for panel in panels)
+    names = " and ".join(theme.escaped(panel.name) for panel in panels)
     figure = theme.base(f"{names}; marked regions: {count}.", height=380, legend=False)
     figure.update_layout(dragmode="select", margin={"l": 0, "r": 0, "t": 28, "b": 24})
     width = (1 + _GAP) / len(panels)
@@ -73,7 +73,7 @@ def _draw(figure: go.Figure, panel: ImagePanel, xaxis: str, yaxis: str) -> None:
     corners = {"x": [0, 1], "y": [0, 1], "mode": "markers", "marker": {"opacity": 0}}
     figure.add_trace(go.Scatter(**corners, **axes))
     figure.add_annotation(
-        text=theme.letters(panel.name),
+        text=theme.escaped(panel.name),
         x=0,
         y=1,
         xref=f"{xaxis} domain",

@@ -135,7 +135,7 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
                     "size": 9,
                 },
                 error_x=theme.whiskers([change], family.color, 1),
-                hovertemplate=f"{theme.letters(row.label)}: %{{x:+.3f}}{copies}<extra></extra>",
+                hovertemplate=f"{theme.escaped(row.label)}: %{{x:+.3f}}{copies}<extra></extra>",
             )
         )
     figure.update_xaxes(theme.axis("change of alignment with the prompt"))
@@ -163,7 +163,7 @@ def _marks(family: Family, points: Sequence[tuple[int, TreatmentRow, str, str]])
 
     not_solved = [row.share("not solved") > 0 for _, row, _, _ in points]
     hover = [
-        f"{theme.letters(name)}{_not_solved(row)}<br>similarity {figure_text(row.similarity)}"
+        f"{theme.escaped(name)}{_not_solved(row)}<br>similarity {figure_text(row.similarity)}"
         f", alignment {figure_text(row.alignment)}"
         f"<br>copies {row.copied.mean.value:.0%}, LID {row.lid.mean.value:.1f}"
         for _, row, name, _ in points
@@ -173,7 +173,7 @@ def _marks(family: Family, points: Sequence[tuple[int, TreatmentRow, str, str]])
         y=[row.similarity.mean.value for _, row, _, _ in points],
         mode="markers+text",
         name=family.label,
-        text=[theme.letters(name) for _, _, name, _ in points],
+        text=[theme.escaped(name) for _, _, name, _ in points],
         textposition=[position for _, _, _, position in points],
         textfont={"size": 11},
         marker={

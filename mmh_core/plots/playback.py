@@ -94,7 +94,7 @@ def denoising(images: Sequence[ImageResult]) -> go.Figure | None:
     names = [f"seed {image.seed}" for image in shown]
     still = [] if near is None else [near.image]
     if near is not None:
-        names.append(f"training<br>image {theme.letters(near.display_name, 20)}")
+        names.append(f"training<br>image {theme.escaped(near.display_name, 20)}")
     steps = [int(step) for step in shown[0].frame_steps.tolist()]
     strips = [_strip([*(image.frames[i] for image in shown), *still]) for i in range(len(steps))]
     beside = "" if near is None else f", beside training image {near.display_name}"

@@ -159,8 +159,8 @@ def lid_colors(run: ManifoldRun) -> dict[str, object]:
     }
 
 
-def letters(text: str, most: int = 200) -> str:
-    """Return a text that somebody typed so that Plotly shows its letters, and no markup.
+def escaped(text: str, most: int = 200) -> str:
+    """Return a text that somebody typed, escaped so that Plotly shows it as typed, not as markup.
 
     Plotly obeys some HTML tags and `%{...}` in labels, and of the named entities knows few: not
     the one for a quotation mark, which is left as it is. More than `most` characters are cut.
@@ -171,7 +171,7 @@ def letters(text: str, most: int = 200) -> str:
 
 def label_in_lines(text: str) -> str:
     """Return the label of a row, what is in brackets below it: a narrow chart keeps its width."""
-    return letters(text).replace(" (", "<br>(", 1)
+    return escaped(text).replace(" (", "<br>(", 1)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def token_bars(attributions: Sequence[Attribution], chosen: int | None = None) -
         height=70 + 95 * len(attributions),
         legend=False,
     )
-    tokens = [theme.letters(token) for token in attributions[0].tokens]
+    tokens = [theme.escaped(token) for token in attributions[0].tokens]
     numbers = list(range(count))
     # Prompts repeat words, so places are numbers and words stand at the ticks.
     style = theme.axis(tickvals=numbers, ticktext=tokens, range=[-0.6, count - 0.4])

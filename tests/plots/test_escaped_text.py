@@ -10,7 +10,7 @@ import torch
 
 from mmh_core.mitigations.attribution import Attribution
 from mmh_core.plots import benchmark, images
-from mmh_core.plots.theme import label_in_lines, letters
+from mmh_core.plots.theme import escaped, label_in_lines
 from mmh_core.plots.token_bars import token_bars
 from mmh_core.studies.images.map import ImageMap
 from tests.views.test_app_benchmark import made_up
@@ -54,13 +54,13 @@ def shown(text: str) -> str:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_letters_are_shown_as_typed(text: str) -> None:
-    assert "<" not in letters(text)
-    assert shown(letters(text)) == text
+    assert "<" not in escaped(text)
+    assert shown(escaped(text)) == text
 
 
 def test_long_texts_are_cut_before_they_are_escaped() -> None:
-    assert shown(letters("<" * 300)) == "<" * 197 + "..."
-    assert shown(letters("&" * 71, 70)) == "&" * 67 + "..."
+    assert shown(escaped("<" * 300)) == "<" * 197 + "..."
+    assert shown(escaped("&" * 71, 70)) == "&" * 67 + "..."
 
 
 @pytest.mark.parametrize("text", TEXTS)
