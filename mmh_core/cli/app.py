@@ -64,7 +64,9 @@ def manifold(
     points: Annotated[int | None, typer.Option(help="Distinct training points.")] = None,
     duplicates: Annotated[int | None, typer.Option(help="Exact copies to add.")] = None,
     width: Annotated[int | None, typer.Option(help="Hidden units.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training points.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training points, 256 to a training step.")
+    ] = None,
     seed: Seed = 0,
     ambient_dim: Annotated[
         int | None, typer.Option(help="Embed isometrically into this many dimensions.")

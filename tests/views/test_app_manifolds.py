@@ -235,7 +235,7 @@ def test_a_short_training_ends_as_a_result_that_is_kept(app: AppTest) -> None:
     assert run.config == ManifoldConfig("circle", 40, 0, 16, 40, 3)
     shown = metrics(app)
     assert shown["Distance ratio below ⅓"] == percent(run.snapshots[-1].fraction_memorized)
-    assert "Your run: 40 training points, width 16, 40 epochs, seed 3" in captions(app)
+    assert "Your run: 40 training points, width 16, 7 training steps, seed 3" in captions(app)
     assert "earlier runs here" in captions(app)
     # Another browser finds the run through the link alone, with its settings in the form.
     other = AppTest.from_file(str(PAGE), default_timeout=60)

@@ -43,7 +43,7 @@ def test_the_circle_from_a_deep_link_to_a_point_and_a_second_run_cancelled(
     sees(browser_page, re.compile("Precomputed run: 47"))
 
     press(browser_page, "Train")
-    sees(browser_page, re.compile("Your run: 60 training points, width 16, 30 epochs, seed 5"))
+    sees(browser_page, re.compile("60 training points, width 16, 8 training steps, seed 5"))
     job = link(browser_page)["job"]
     assert re.fullmatch("[0-9a-f]{32}", job)
 
@@ -62,7 +62,7 @@ def test_the_circle_from_a_deep_link_to_a_point_and_a_second_run_cancelled(
     epochs = browser_page.get_by_role("spinbutton", name="Epochs")
     epochs.fill("100000")
     epochs.press("Enter")
-    sees(browser_page, re.compile("^23,438 steps"))
+    sees(browser_page, re.compile("^23,438 training steps"))
     press(browser_page, "Train")
     sees(browser_page, re.compile("training, step"))
     press(browser_page, "Cancel")

@@ -50,7 +50,12 @@ def _numbers(manifold: str) -> None:
         _number("Width", "width", between, "Hidden units of each layer of the network.")
     with right:
         _number("Duplicates", "duplicates", between, "Further exact copies of a training point.")
-        _number("Epochs", "epochs", between, "Passes over the training points.")
+        _number(
+            "Epochs",
+            "epochs",
+            between,
+            "Passes over the training points, 256 to a training step.",
+        )
     form.seed(
         "Seed",
         key("seed"),
@@ -98,7 +103,8 @@ def _duration(config: ManifoldConfig) -> str:
     """Return one line on how long the settings shown take."""
     expectation = manifold_session.expected_seconds(config)
     if expectation is None:
-        return f"{config.steps:,} steps, roughly a minute or two."
+        return f"{config.steps:,} training steps of 256 points each, roughly a minute or two."
     seconds, here = expectation
     source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"
-    return f"{config.steps:,} steps, about {duration_words(seconds)} ({source})."
+    steps = f"{config.steps:,} training steps of 256 points each"
+    return f"{steps}, about {duration_words(seconds)} ({source})."

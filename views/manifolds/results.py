@@ -67,7 +67,7 @@ def _headline(run: ManifoldRun, form: ManifoldConfig, *, precomputed: bool) -> N
         words.plural(config.points, "training point"),
         words.plural(config.duplicates, "duplicate") if config.duplicates else "",
         f"width {config.width}",
-        words.plural(config.epochs, "epoch"),
+        words.plural(config.steps, "training step"),
         f"seed {config.seed}",
         f"in {config.ambient_dim} dimensions" if config.ambient_dim else "",
     ]

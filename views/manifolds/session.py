@@ -35,7 +35,7 @@ def submit_manifold(config: ManifoldConfig) -> str:
     config = checked(config)
     label = (
         f"{MANIFOLDS[config.manifold].label}, {config.points:,} points, "
-        f"{config.epochs:,} epochs, seed {config.seed}"
+        f"{config.steps:,} training steps, seed {config.seed}"
     )
     return jobs().runner.submit(
         MANIFOLD_JOB, label, lambda: _study(config), device=MANIFOLD_DEVICE, finish=_keep

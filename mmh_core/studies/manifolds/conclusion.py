@@ -35,7 +35,7 @@ def conclusion(run: ManifoldRun, snapshot: Snapshot) -> Conclusion:
         return Conclusion(
             f"None of {many:,} samples is memorized: {_medians(run, snapshot)}.",
             "Nothing has to be mended. To see memorization begin, train with fewer points, with "
-            "duplicates, or for more epochs.",
+            "duplicates, or for longer.",
             f"0 of {many:,} samples: 95 % interval of the share memorized 0 to "
             f"{_percent(share_interval(0, many).high)}. {_CERTAINTY}",
         )

@@ -63,7 +63,7 @@ def checked(config: ManifoldConfig) -> ManifoldConfig:
         )
     if config.steps > MOST_STEPS:
         raise ValueError(
-            f"{config.epochs:,} epochs of {config.points:,} points are {config.steps:,} steps; "
-            f"at most {MOST_STEPS:,} are allowed."
+            f"{config.epochs:,} epochs are {config.steps:,} training steps of {BATCH} points "
+            f"each; at most {MOST_STEPS:,} steps are allowed."
         )
     return config

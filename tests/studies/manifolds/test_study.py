@@ -116,7 +116,7 @@ def test_snapshots_run_from_the_first_steps_to_the_last(steps: int) -> None:
         ({"width": 1_025}, r"width .* got 1025\."),
         ({"epochs": 0}, r"epochs .* got 0\."),
         ({"epochs": math.nan}, r"epochs .* got nan\."),
-        ({"epochs": 2_000_000}, r"2,000,000 epochs of 47 points are 367,188 steps; at most"),
+        ({"epochs": 2_000_000}, r"2,000,000 epochs are 367,188 training steps of 256 points"),
         ({"seed": -1}, r"seed .* got -1\."),
         ({"seed": 2**31}, r"seed .* from 0 to 2,147,483,647, got 2147483648\."),
         ({"ambient_dim": 1}, r"ambient_dim is 1; it must be a whole number from 2 to 10000\."),
