@@ -29,8 +29,9 @@ def main() -> None:
     layout.recommendation(
         "New here: open step 1 of the tour. With a table of prompts: scan it on the review page. "
         "With a model of your own: choose it on the images page.",
-        "The examples are of a small model of an invented world, with a few seeds; they show what "
-        "copies look like, and not how often your model makes them.",
+        "The examples were chosen because they show copies and a mitigation that works, with a "
+        "few seeds each, on a small model of an invented world: they show what copies look like, "
+        "and not how often your model makes them or what stops them there.",
     )
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -239,3 +239,9 @@ def test_the_finding_counts_the_copies_of_the_finished_example() -> None:
     page = pages_html(opened())
     assert sentence in page and page.index(sentence) < page.index("What to do next")
     assert 0 < copies <= len(run.images)
+    # The figures are of one or two chosen prompts, and the sentence says so.
+    mitigated = examples.mitigated()
+    assert mitigated is not None
+    same = mitigated.prompt == copied.prompt
+    assert ("One memorized prompt" if same else "Two memorized prompts") in page
+    assert same or f"with {mitigated.label}, none of {mitigated.images}." in unescape(page)

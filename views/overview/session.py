@@ -97,7 +97,9 @@ class TourImages:
     """The images of the guided tour as PNG files, b"" for what is not there.
 
     `mitigated` was generated from the starting noise of `copied`, under `label`; `free` is an
-    image of a prompt that is not copied. Of the example's `images` images `copies` are copies.
+    image of a prompt that is not copied. Of the `images` images of the prompt of `generated`
+    `copies` are copies, of the `mitigated_images` under `label` none is; `same_prompt`: both are
+    of one prompt.
     """
 
     generated: bytes
@@ -108,22 +110,22 @@ class TourImages:
     label: str
     copies: int = 0
     images: int = 0
+    mitigated_images: int = 0
     same_prompt: bool = False
 
     @property
     def finding(self) -> str:
-        """Return what the example shows, "" where it is not there."""
+        """Return what the examples show and of how many prompts, "" where they are not there."""
         if not self.images:
             return ""
-        copies = (
-            f"In the finished example {self.copies} of {self.images} generated images are copies "
-            "of training images"
+        copies = f"{self.copies} of {self.images} generated images are copies of training images"
+        if not self.label or self.same_prompt:
+            mitigated = f"; with {self.label} none is" if self.label else ""
+            return f"One memorized prompt, chosen as an example: {copies}{mitigated}."
+        return (
+            f"Two memorized prompts, chosen as examples: of the first, {copies}; of the second, "
+            f"with {self.label}, none of {self.mitigated_images}."
         )
-        if not self.label:
-            return f"{copies}."
-        if self.same_prompt:
-            return f"{copies}; with {self.label} none is."
-        return f"{copies}; with {self.label} none of another memorized prompt's images is."
 
 
 def tour_images() -> TourImages:
@@ -138,6 +140,7 @@ def tour_images() -> TourImages:
         "" if after is None else after.label,
         0 if before is None else before.copies,
         0 if before is None else before.images,
+        0 if after is None else after.images,
         before is not None and after is not None and before.prompt == after.prompt,
     )
 
