@@ -15,7 +15,7 @@ from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import images as image_plots
 from mmh_core.plots import playback
 from mmh_core.report import image_command, image_report, run_zip
-from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
+from mmh_core.retrieval.copy_evidence import CopyKind, copied
 from mmh_core.studies.detection.prompt_scan import scan_words
 from mmh_core.studies.images.conclusion import conclusion
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
@@ -109,14 +109,13 @@ def _playback(run: ImageRun) -> None:
 def _figures(run: ImageRun) -> None:
     images, many = run.images, len(run.images)
     kinds = Counter(image.copy.kind for image in images if image.copy is not None)
-    copies = sum(kinds[kind] for kind in COPIES)
     decided = any(not math.isnan(copied(kind)) for kind in kinds)
     lids = sorted(image.lid.conditional for image in images if image.lid is not None)
     lids = [lid for lid in lids if not math.isnan(lid)]
     with st.container(horizontal=True, gap="small"):
         layout.metric(
             "Copies",
-            f"{copies} of {many}" if run.searched and decided else "unknown",
+            f"{len(run.copies)} of {many}" if run.searched and decided else "unknown",
             _searched(run, kinds, decided),
             "Images that reproduce a training image (exact copy), or a layout that many "
             "training images share (template copy).",

@@ -11,9 +11,7 @@ from statistics import median
 
 from mmh_core.counting import agreeing, plural
 from mmh_core.memorization.hypothesis import shown_lid
-from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.mitigations.catalogue import mitigation_words
-from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.studies.manifolds.conclusion import reproduced_points
 from mmh_core.studies.manifolds.run import ManifoldRun
@@ -66,14 +64,13 @@ def of_training(run: ManifoldRun) -> str:
 
 def of_copies(run: ImageRun) -> str:
     """Return what to notice of images that are copies."""
-    copies = [image for image in run.images if image.verdict in COPY_VERDICTS]
-    count, many = len(copies), len(run.images)
+    count, many = len(run.copies), len(run.images)
     text = (
         "An image model starts from random noise and removes it step by step, led by a prompt; "
         f"here {plural(many, 'time')}, each from another noise. Press Play: {count} of {many} "
         f"{agreeing(count, 'ends', 'end')} as a copy of a training image, as at the right. "
     )
-    lids = _median(copies)
+    lids = _median(run.copies)
     if math.isnan(lids) or run.reference is None:
         return text
     return text + (
@@ -100,20 +97,19 @@ def of_contrast(run: ImageRun) -> str:
 
 def of_mitigation(run: MitigationRun, shown: examples.MitigationExample) -> str:
     """Return what to notice where the same images are generated without and with a mitigation."""
-    base = next(c for c in run.cells if c.prompt == 0 and c.treatment.mitigation == "none")
-    before = sum(is_copy(kind) for kind in base.kinds)
-    passing = best(treatment_results(run))
+    results = treatment_results(run)
+    base, passing = results[0].row, best(results)
     label = (
         shown.label
         if passing is None
         else mitigation_words(passing.treatment.mitigation, passing.treatment.strength)
     )
-    after = 0 if passing is None else round(passing.row.copied.mean.value * passing.row.images)
+    after = 0 if passing is None else passing.row.copies
     copied = examples.copied()
     same = copied is not None and copied.prompt == shown.prompt
     return (
         f"{'The copied prompt again' if same else 'Another prompt that is copied'}, and the same "
-        f"model. From the same starting noise {before} of {len(base.kinds)} images are "
+        f"model. From the same starting noise {base.copies} of {base.images} images are "
         f"copies without a mitigation, and {after} with {label}. What it costs stands "
         "in the figures: whether the images still show what was asked for (alignment), and "
         "whether other prompts change. The images are below them."

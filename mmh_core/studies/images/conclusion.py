@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from statistics import median
 
-from mmh_core.counting import agreeing
+from mmh_core.counting import agreeing, plural
 from mmh_core.memorization.cause import BOTH, DATA, OVERFITTING
 from mmh_core.memorization.hypothesis import shown_lid
-from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.records import Conclusion
+from mmh_core.retrieval.copy_evidence import copied
 from mmh_core.statistics.intervals import share_interval
 from mmh_core.studies.images.run import ImageResult, ImageRun, ImageVerdict
 
@@ -27,9 +28,8 @@ def conclusion(run: ImageRun) -> Conclusion:
     """Return what the most severe verdicts of a run amount to. Errors: ValueError for no image."""
     if not run.images:
         raise ValueError("A run without images has no conclusion.")
-    copies = [image for image in run.images if image.verdict in COPY_VERDICTS]
-    if copies:
-        return _of_copies(run, copies)
+    if run.copies:
+        return _of_copies(run, run.copies)
     counts, many = Counter(image.verdict for image in run.images), len(run.images)
     if counts[_LIKELY]:
         return Conclusion(
@@ -57,7 +57,7 @@ def conclusion(run: ImageRun) -> Conclusion:
     return _undecided(run, counts[_FREE])
 
 
-def _of_copies(run: ImageRun, copies: list[ImageResult]) -> Conclusion:
+def _of_copies(run: ImageRun, copies: Sequence[ImageResult]) -> Conclusion:
     """Return what copies amount to: of which training image, its copies, the LID, the cause."""
     many, count = len(run.images), len(copies)
     evidence = [image.copy for image in copies if image.copy is not None]
@@ -70,16 +70,20 @@ def _of_copies(run: ImageRun, copies: list[ImageResult]) -> Conclusion:
         held = max(copy.multiplicity for copy in evidence)
         times = f", which stands in the training set {held:,} times" if held > 1 else ""
         of = f"training image {evidence[0].nearest:,}{times}"
-    rate = share_interval(count, many)
+    # As everywhere, the copy rate leaves out what a person has to compare first.
+    kinds = [image.copy.kind for image in run.images if image.copy is not None]
+    decided = sum(not math.isnan(copied(kind)) for kind in kinds)
+    of_decided = "" if decided == many else " that the search decides"
+    rate = share_interval(count, decided)
     return Conclusion(
         f"{_of(count, many)} {_reproduces(count)} {of}{_lids(run, copies)}.",
         _remedy(copies),
-        f"{count} of {many} seeds: 95 % interval of the copy rate {100 * rate.low:.0f} to "
-        f"{_percent(rate.high)}.",
+        f"{count} of {plural(decided, 'seed')}{of_decided}: 95 % interval of the copy rate "
+        f"{100 * rate.low:.0f} to {_percent(rate.high)}.",
     )
 
 
-def _remedy(copies: list[ImageResult]) -> str:
+def _remedy(copies: Sequence[ImageResult]) -> str:
     causes = {image.cause.label for image in copies if image.cause is not None}
     after = "For the model as it is, compare mitigations on this prompt on the mitigation page."
     if causes & {DATA, BOTH}:
@@ -110,7 +114,7 @@ def _undecided(run: ImageRun, free: int) -> Conclusion:
     )
 
 
-def _lids(run: ImageRun, images: list[ImageResult]) -> str:
+def _lids(run: ImageRun, images: Sequence[ImageResult]) -> str:
     """Return the median LID of images beside that of reference images, "" where unknown."""
     lids = [image.lid.conditional for image in images if image.lid is not None]
     lids = [lid for lid in lids if math.isfinite(lid)]

@@ -197,11 +197,17 @@ class ImageRun:
             for cut, windows in zip(self.cut, needed, strict=True)
         ]
 
+    @property
+    def copies(self) -> tuple[ImageResult, ...]:
+        """Return the images that are exact or template copies by the search."""
+        return tuple(
+            image for image in self.images if image.copy is not None and is_copy(image.copy.kind)
+        )
+
     def copies_of(self, prompt: str) -> tuple[int, int]:
-        """Return how many images of a prompt are copies by the evidence, of how many images."""
-        evidence = [image.copy for image in self.images if image.prompt == prompt]
-        copies = sum(copy is not None and is_copy(copy.kind) for copy in evidence)
-        return copies, len(evidence)
+        """Return how many images of a prompt are copies, of how many images."""
+        copies = sum(image.prompt == prompt for image in self.copies)
+        return copies, sum(image.prompt == prompt for image in self.images)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per image: settings, LID, evidence and verdict."""

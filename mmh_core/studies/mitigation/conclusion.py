@@ -22,8 +22,7 @@ def conclusion(judged: Sequence[TreatmentResult]) -> Conclusion:
     if not judged:
         raise ValueError("A comparison without images has no conclusion.")
     base, chosen = judged[0].row, best(judged)
-    copies = sum(outcome.kind == "copy" for outcome in base.outcomes)
-    before = f"Without mitigation {copies} of {base.images} images are copies"
+    before = f"Without mitigation {base.copies} of {base.images} images are copies"
     seeds = f"{plural(base.images, 'seed')} of one prompt"
     if nothing_to_solve(judged):
         return Conclusion(

@@ -57,6 +57,11 @@ class TreatmentRow:
     peak_mb: float
     outcomes: tuple[ImageOutcome, ...] = ()
 
+    @property
+    def copies(self) -> int:
+        """Return how many of the images are copies of training images."""
+        return sum(outcome.kind == "copy" for outcome in self.outcomes)
+
     def share(self, *kinds: OutcomeKind) -> float:
         """Return the share of images with one of these outcomes, NaN without any image."""
         if not self.outcomes:

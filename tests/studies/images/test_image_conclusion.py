@@ -8,15 +8,27 @@ import pytest
 
 from mmh_core.memorization.cause import Cause, CauseLabel
 from mmh_core.memorization.verdict import IMAGE_VERDICTS
+from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.studies.images.conclusion import conclusion
 from mmh_core.studies.images.run import ImageRun, ImageVerdict
 from tests.drawn_runs import NAN, drawn_run, unsearched_run
 
+#: What the search says of images of these verdicts; of others that it found no copy.
+KINDS: dict[ImageVerdict, CopyKind] = {
+    "exact copy": "exact",
+    "template copy": "template",
+    "likely copy, compare by eye": "likely",
+}
+
 
 def with_verdicts(*verdicts: ImageVerdict) -> ImageRun:
     run = drawn_run()
-    pairs = zip(run.images, verdicts, strict=True)
-    return replace(run, images=tuple(replace(image, verdict=name) for image, name in pairs))
+    images = []
+    for image, verdict in zip(run.images, verdicts, strict=True):
+        assert image.copy is not None
+        copy = replace(image.copy, kind=KINDS.get(verdict, "none"))
+        images.append(replace(image, verdict=verdict, copy=copy))
+    return replace(run, images=tuple(images))
 
 
 def four(verdict: ImageVerdict) -> tuple[ImageVerdict, ...]:
@@ -31,6 +43,18 @@ def test_copies_of_one_image_name_it_its_number_and_both_lids() -> None:
         "median LID 8.2, that of reference images 50."
     )
     assert "2 of 4 seeds: 95 % interval of the copy rate 7 to 93 %." in found.certainty
+
+
+def test_the_copy_rate_is_of_the_images_that_the_search_decides() -> None:
+    found = conclusion(
+        with_verdicts(
+            *("exact copy", "likely copy, compare by eye", "not memorized", "not memorized")
+        )
+    )
+    # 1 of 3 by Clopper and Pearson: .975 = (1 - low)^3, .025 = (1 - high)^3 + 3 high (1 - high)^2.
+    assert found.certainty == (
+        "1 of 3 seeds that the search decides: 95 % interval of the copy rate 1 to 91 %."
+    )
 
 
 @pytest.mark.parametrize(
