@@ -23,7 +23,6 @@ from views import session
 from views.images import detail, image_html, phrases, state
 from views.images import session as image_session
 from views.widgets import downloads, job_panel, layout
-from views.widgets.words import number
 
 #: Images at once, the side of a thumbnail, and letters of a file's name.
 MOST, _THUMB, _NAME = 200, 64, 80
@@ -131,7 +130,7 @@ def _listed(batch: AuditBatch) -> None:
                 "Verdict": table.verdict,
                 "Nearest training image": table.nearest,
                 "LID": [
-                    "" if math.isnan(lid) else f"{number(lid, 1)} ± {number(error, 1)}"
+                    "" if math.isnan(lid) else phrases.with_error(lid, error)
                     for lid, error in zip(table.lid, table.lid_error, strict=True)
                 ],
             }
