@@ -102,6 +102,23 @@ def link(page: Page) -> dict[str, str]:
 
 
 @contextmanager
+def opened_by_another(browser: Browser, address: str) -> Iterator[Page]:
+    """Open an address in the browser of another person, who shares no cookie with anybody."""
+    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        yield page
+
+
+def frames_sent(page: Page) -> list[object]:
+    """Return a list that grows with everything that the page sends to its server from now on."""
+    sent: list[object] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    return sent
+
+
+@contextmanager
 def serve(
     app: Path,
     folder: Path,

@@ -1,14 +1,19 @@
-"""The app's arguments, which pages read from the process, and the one thread of its work."""
+"""The app's arguments, which pages read from the process, and pages with an empty data folder."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from streamlit.components.v2 import manifest_scanner
+from streamlit.testing.v1 import AppTest
+
+from tests.views.pages import opened
+from views import session
 
 
 @pytest.fixture
@@ -36,3 +41,13 @@ def components_searched_once() -> Iterator[None]:
         search = cache(manifest_scanner.scan_component_manifests)
         patch.setattr(manifest_scanner, "scan_component_manifests", search)
         yield
+
+
+@pytest.fixture
+def fresh_page(
+    tmp_path: Path, started_with: Callable[..., None]
+) -> Iterator[Callable[[str], AppTest]]:
+    """Yield what opens a page, not yet run, with `tmp_path` as data folder; end its jobs."""
+    started_with("--data", tmp_path)
+    yield opened
+    session.jobs().runner.shutdown()

@@ -9,7 +9,9 @@ from typing import TypeVar
 from streamlit.testing.v1 import AppTest
 
 from mmh_core.store.archive import load_record
+from mmh_core.studies.images.run import ImageRun
 from views import session
+from views.images.session import EXAMPLES
 
 APP = Path(__file__).parents[2] / "app.py"
 RunT = TypeVar("RunT")
@@ -22,6 +24,11 @@ def opened(page: str) -> AppTest:
     fresh, and the page's guard then starts it again, which loses the click.
     """
     return AppTest.from_file(str(APP.parent / "pages" / f"{page}.py"), default_timeout=120)
+
+
+def image_example(kind: str) -> ImageRun:
+    """Return the finished example of a kind of prompt on the images page."""
+    return load_record(EXAMPLES / f"{kind}.safetensors", ImageRun)
 
 
 def sound(app: AppTest) -> AppTest:

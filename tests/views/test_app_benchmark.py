@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -32,7 +32,7 @@ from mmh_core.subject.calibration import read_calibration
 from mmh_core.text_to_image.requests import Sampling
 from tests.detectors.worlds import numbered_world
 from tests.text_to_image.conftest import FolderOf, folder_of
-from tests.views.pages import metrics, opened
+from tests.views.pages import metrics
 from views import session, subjects
 from views.benchmark import session as benchmark_session
 
@@ -108,10 +108,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchmarkRun:
 
 
 @pytest.fixture
-def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
-    started_with("--data", tmp_path)
-    yield opened("benchmark")
-    session.jobs().runner.shutdown()
+def app(fresh_page: Callable[[str], AppTest]) -> AppTest:
+    return fresh_page("benchmark")
 
 
 def test_the_page_opens_on_the_figures_of_the_record(app: AppTest, run: BenchmarkRun) -> None:

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape, unescape
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mmh_core.store.archive import load_record, save_record
+from mmh_core.store.archive import save_record
 from mmh_core.store.job_record import JobRecord
 from mmh_core.studies.images.comparison import compare_runs
 from mmh_core.studies.images.run import ImageRun
-from tests.views.pages import captions, opened, pages_html, said, sound, unmarked
+from tests.views.pages import captions, image_example, opened, pages_html, said, sound, unmarked
 from views import session
 from views.images import phrases
-from views.images.session import EXAMPLES
 
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png>"
 
 
 @pytest.fixture
-def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
-    """Yield the images page with an empty data folder, not yet run, and end its jobs."""
-    started_with("--data", tmp_path)
-    yield opened("images")
-    session.jobs().runner.shutdown()
-
-
-def example(kind: str) -> ImageRun:
-    return load_record(EXAMPLES / f"{kind}.safetensors", ImageRun)
+def app(fresh_page: Callable[[str], AppTest]) -> AppTest:
+    return fresh_page("images")
 
 
 def kept(run: ImageRun, digit: str, label: str = "a run") -> str:
@@ -53,7 +44,7 @@ def with_guidance(run: ImageRun, guidance: float) -> ImageRun:
 
 
 def test_two_runs_stand_side_by_side_by_seed_with_the_finding_on_top(app: AppTest) -> None:
-    first = example("duplicate")
+    first = image_example("duplicate")
     second = with_guidance(first, 3.0)
     app.query_params.update(
         {"job": kept(first, "a"), "other": kept(second, "b"), "tab": "compare"}
@@ -77,7 +68,7 @@ def test_two_runs_stand_side_by_side_by_seed_with_the_finding_on_top(app: AppTes
 
 
 def test_the_address_on_the_page_opens_the_same_comparison(app: AppTest) -> None:
-    first = example("duplicate")
+    first = image_example("duplicate")
     job = kept(first, "a", "the run shown")
     other = kept(with_guidance(first, 3.0), "b", HOSTILE)
     app.query_params["job"] = job
@@ -101,7 +92,7 @@ def test_the_address_on_the_page_opens_the_same_comparison(app: AppTest) -> None
 
 
 def test_the_finished_examples_can_be_compared_and_a_model_with_another(app: AppTest) -> None:
-    run = replace(example("open"), model="another", sha256="1e" * 32)
+    run = replace(image_example("open"), model="another", sha256="1e" * 32)
     app.query_params.update({"tab": "compare", "other": kept(run, "c")})
     sound(app.run())
     assert "do not compare as numbers" in pages_html(app)
@@ -124,14 +115,14 @@ def test_a_run_that_is_not_there_is_said_to_be_missing(
 
 
 def test_a_run_without_images_is_not_compared(app: AppTest) -> None:
-    empty = replace(example("open"), images=(), state="stopped")
+    empty = replace(image_example("open"), images=(), state="stopped")
     app.query_params.update({"tab": "compare", "other": kept(empty, "d")})
     sound(app.run())
     assert "stopped before its first image" in said(app)
 
 
 def test_the_overview_leads_to_the_last_two_image_runs(app: AppTest) -> None:
-    first = example("duplicate")
+    first = image_example("duplicate")
     jobs = [kept(first, "a"), kept(first, "b")]
     overview = sound(opened("overview").run())
     [address] = re.findall(r'href="(images[?][^"]*tab=compare[^"]*)"', pages_html(overview))

@@ -6,7 +6,7 @@ import io
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.report import image_command
 from mmh_core.report.image_files import metadata_of, png_bytes, settings_of
 from mmh_core.retrieval.copy_evidence import is_copy
-from mmh_core.store.archive import load_record, save_record
+from mmh_core.store.archive import save_record
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.subject.training_set import PromptTruth
 from mmh_core.text_to_image.duration_estimate import ACHIEVED
@@ -33,6 +33,7 @@ from tests.views.pages import (
     APP,
     captions,
     finished,
+    image_example,
     metrics,
     opened,
     pages_html,
@@ -44,7 +45,6 @@ from views import models as model_session
 from views import session, subjects
 from views.images import session as image_session
 from views.images.phrases import percentile
-from views.images.session import EXAMPLES
 from views.images.settings import ImageForm, ImageSettings, form_of, parsed, query
 from views.models import POCKET
 from views.widgets.layout import plain
@@ -56,15 +56,8 @@ HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a
 
 
 @pytest.fixture
-def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
-    """Yield the images page with an empty data folder, not yet run, and end its jobs."""
-    started_with("--data", tmp_path)
-    yield opened("images")
-    session.jobs().runner.shutdown()
-
-
-def example(kind: str) -> ImageRun:
-    return load_record(EXAMPLES / f"{kind}.safetensors", ImageRun)
+def app(fresh_page: Callable[[str], AppTest]) -> AppTest:
+    return fresh_page("images")
 
 
 def start(app: AppTest, **numbers: int) -> str:
@@ -79,7 +72,7 @@ def start(app: AppTest, **numbers: int) -> str:
 def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
     app: AppTest, kind: str
 ) -> None:
-    run = example(kind)
+    run = image_example(kind)
     if kind != "duplicate":
         app.query_params["example"] = kind
     sound(app.run())
@@ -153,7 +146,7 @@ def test_a_image_is_looked_at_more_closely_and_stepped(app: AppTest) -> None:
     sound(app.button(key="im_look_2").click().run())
     assert "Image 2, seed 2" in [s.value for s in app.header]
     assert app.query_params["image"] == "2"
-    one = example("duplicate").images[2]
+    one = image_example("duplicate").images[2]
     assert one.reason in [text.value for text in app.text]
     sound(app.button(key="im_Next").click().run())
     assert app.query_params["image"] == "3"
@@ -164,7 +157,7 @@ def test_a_image_is_looked_at_more_closely_and_stepped(app: AppTest) -> None:
 def test_ways_to_compare_and_steps_follow_the_choice(app: AppTest) -> None:
     app.query_params["image"] = "1"
     sound(app.run())
-    one = example("duplicate").images[1]
+    one = image_example("duplicate").images[1]
     assert one.index == 1
     sound(app.button_group(key="im_way_run_1").set_value("flicker").run())
     assert "im-flicker" in pages_html(app).split("<div", 1)[1]
@@ -200,14 +193,14 @@ def test_the_command_and_the_link_are_those_of_the_run(app: AppTest) -> None:
     app.query_params["tab"] = "data"
     sound(app.run())
     codes = [code.value for code in app.code]
-    assert image_command(example("duplicate").config) in codes
+    assert image_command(image_example("duplicate").config) in codes
     assert any(code.endswith("images?model=pocket-sd&tab=data") for code in codes)
 
 
 def test_what_is_selected_on_the_map_becomes_a_table_with_images(app: AppTest) -> None:
     app.query_params["tab"] = "map"
     sound(app.run())
-    run = example("duplicate")
+    run = image_example("duplicate")
     near = run.images[0].neighbors[0]
     app.session_state["im_many"] = [-1, near.id, 10**9]
     sound(app.run())
@@ -283,7 +276,7 @@ def test_a_link_to_a_job_that_is_not_there_is_said_to_be(
 
 
 def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: AppTest) -> None:
-    run = example(OTHER)
+    run = image_example(OTHER)
     data = png_bytes(run.images[1].image, metadata_of(run, run.images[1]))
     app.query_params["tab"] = "audit"
     sound(app.run())
@@ -398,7 +391,7 @@ def test_a_model_that_never_ran_here_is_guessed_by_the_speed_of_the_machine(
     app.query_params["model"] = "sd-1.5"
     app.query_params["prompt"] = "a cat"
     sound(app.run())
-    run = example(image_session.example_kinds()[0])
+    run = image_example(image_session.example_kinds()[0])
     whole = (run.seconds_generating + run.seconds_estimating) / run.seconds_generating
     # Four images in fifty steps, with the prompt and without it.
     seconds = 0.8 / (ACHIEVED * 0.1) * 4 * 50 * 2 * whole
@@ -501,7 +494,7 @@ def test_a_cancelled_run_keeps_its_finished_images(app: AppTest) -> None:
 
 
 def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> None:
-    run = example(OTHER)
+    run = image_example(OTHER)
     config = replace(
         run.config,
         sampling=replace(
@@ -543,7 +536,7 @@ def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> N
 
 
 def test_several_images_are_audited_into_one_table(app: AppTest) -> None:
-    run = example(OTHER)
+    run = image_example(OTHER)
     files = [
         (f"{number} {HOSTILE}", png_bytes(image.image, metadata_of(run, image)))
         for number, image in enumerate(run.images[:2])
@@ -641,7 +634,7 @@ def test_another_seed_and_a_random_one_ask_for_all_else_equal(
 
     monkeypatch.setattr(image_session, "submit_images", submitted)
     sound(app.run())
-    run = example("duplicate")
+    run = image_example("duplicate")
     sound(app.button(key="im_another").click().run())
     assert asked[0] == replace(run.config, seeds=asked[0].seeds)
     assert len(asked[0].seeds) == 1 and asked[0].seeds != (0,)
@@ -655,7 +648,7 @@ def test_another_seed_and_a_random_one_ask_for_all_else_equal(
 
 
 def test_without_training_images_the_cause_is_not_identifiable(app: AppTest) -> None:
-    run = example("duplicate")
+    run = image_example("duplicate")
     bare = tuple(
         replace(
             one,

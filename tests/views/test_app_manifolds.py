@@ -6,7 +6,7 @@ import csv
 import io
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,11 +33,8 @@ CIRCLE = APP.parent / "assets" / "manifolds" / "circle.safetensors"
 
 
 @pytest.fixture
-def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
-    """Yield the app with an empty data folder, not yet run, and end its jobs afterwards."""
-    started_with("--data", tmp_path)
-    yield AppTest.from_file(str(PAGE), default_timeout=60)
-    session.jobs().runner.shutdown()
+def app(fresh_page: Callable[[str], AppTest]) -> AppTest:
+    return fresh_page("manifolds")
 
 
 @pytest.fixture(scope="module")

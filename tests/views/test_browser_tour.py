@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.chromium import PATIENCE, AppServer, link, sees, wait_for_app
+from tests.chromium import PATIENCE, AppServer, frames_sent, link, sees, wait_for_app
 from views.tour import steps
 
 pytestmark = pytest.mark.browser
@@ -23,10 +23,7 @@ FIRST_SAMPLE = "plot => [plot.data[1].x[0], plot.data[1].y[0]]"
 def test_the_tour_plays_without_the_server_and_the_browser_goes_back(
     app_server: AppServer, browser_page: Page
 ) -> None:
-    sent: list[object] = []
-    browser_page.on(
-        "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame))
-    )
+    sent = frames_sent(browser_page)
     browser_page.set_default_timeout(PATIENCE)
     browser_page.goto(app_server.url)
     browser_page.get_by_role("link", name="Start the tour").click()
@@ -151,10 +148,7 @@ SEEN = """frames => [...frames.querySelectorAll('img')]
 def test_a_trajectory_is_scrubbed_without_the_server(
     app_server: AppServer, browser_page: Page
 ) -> None:
-    sent: list[object] = []
-    browser_page.on(
-        "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame))
-    )
+    sent = frames_sent(browser_page)
     browser_page.set_default_timeout(PATIENCE)
     browser_page.goto(f"{app_server.url}/images")
     sees(browser_page, "What to do next.")
