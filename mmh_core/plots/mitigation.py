@@ -61,7 +61,7 @@ FAMILIES = {
 def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> go.Figure:
     """Draw the similarity to the nearest training image over the alignment with the prompt.
 
-    Down and right is better. Whiskers are the intervals of the means; every treatment is named,
+    Down and right is better. Whiskers are the intervals of the means; every mitigation is named,
     `chosen` has a ring, and `customdata` holds its number in `rows`. Where images only moved off
     the threshold the mark is hollow and gray: their lower similarity is no success.
     """
@@ -102,9 +102,9 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
 
 
 def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
-    """Draw, for reference prompts, how much each treatment changes alignment.
+    """Draw, for reference prompts, how much each mitigation changes alignment.
 
-    A dot per treatment with its interval over images; 0 is the unmitigated image. A red cross
+    A dot per mitigation with its interval over images; 0 is the unmitigated image. A red cross
     is one under which an image becomes a copy.
     """
     measured = [row for row in rows if not math.isnan(row.alignment.difference.value)]
@@ -145,7 +145,7 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
 
 
 def short_name(row: TreatmentRow) -> str:
-    """Return a treatment's name with its strength, the latter left out for `none`."""
+    """Return a mitigation's name with its strength, the latter left out for `none`."""
     if row.treatment.mitigation == "none":
         return row.label
     name = mitigation_words(row.treatment.mitigation, row.treatment.strength)

@@ -51,7 +51,7 @@ _FIGURES = {
 def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
     """Return the files of a comparison by name: images, numbers, the page, and the table.
 
-    Images are `NNN-seed-S.png`; run.json says which treatment and prompt a number belongs to.
+    Images are `NNN-seed-S.png`; run.json says which mitigation and prompt a number belongs to.
     """
     files = {}
     for index, (cell, seed) in enumerate(_images(run)):
