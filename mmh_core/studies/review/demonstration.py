@@ -33,11 +33,11 @@ def demonstration_prompts(folder: Path) -> list[PromptExample]:
     for kind in dict.fromkeys(example.kind for example in examples):
         of_kind = [example for example in examples if example.kind == kind]
         first = {example.subject: example for example in reversed(of_kind) if example.trained}
-        subjects = [example.subject for example in of_kind if example.subject in first]
-        chosen = list(dict.fromkeys(subjects))[:SUBJECTS]
-        demonstration += [first[subject] for subject in chosen]
+        depicted = [example.subject for example in of_kind if example.subject in first]
+        chosen = list(dict.fromkeys(depicted))[:SUBJECTS]
+        demonstration += [first[name] for name in chosen]
         others = {example.subject: example for example in reversed(of_kind) if not example.trained}
-        demonstration += [others[subject] for subject in chosen if subject in others][:PARAPHRASES]
+        demonstration += [others[name] for name in chosen if name in others][:PARAPHRASES]
     return demonstration
 
 
