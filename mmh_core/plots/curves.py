@@ -156,14 +156,14 @@ def _lid_lines(run: ManifoldRun) -> list[panels.Line]:
 
 
 def _share_lines(run: ManifoldRun) -> list[panels.Line]:
-    """Return the shares of samples called copies by distance and by LID."""
+    """Return the shares of samples with a low distance ratio, and of those memorized by LID."""
     if not run.snapshots:
         return []
     steps = [snapshot.step for snapshot in run.snapshots]
-    copies = [snapshot.fraction_memorized for snapshot in run.snapshots]
+    low_ratio = [snapshot.low_ratio_share for snapshot in run.snapshots]
     by_lid = [float(s.generated.memorized.float().mean()) for s in run.snapshots]
     return [
-        panels.Line("d₁ / d₂ < ⅓", steps, copies, "step %{x:,}: %{y:.0%} with d₁ / d₂ < ⅓"),
+        panels.Line("d₁ / d₂ < ⅓", steps, low_ratio, "step %{x:,}: %{y:.0%} with d₁ / d₂ < ⅓"),
         panels.Line("memorized by LID", steps, by_lid, "step %{x:,}: %{y:.0%} by LID"),
     ]
 
@@ -177,6 +177,6 @@ def _training_alt(run: ManifoldRun) -> str:
     last = run.snapshots[-1]
     return (
         f"{text}; mean LID of the training points {float(last.trained.lid.nanmean()):.2g}; "
-        f"{last.fraction_memorized:.0%} of the samples have d1 / d2 below 1 / 3, where fresh data "
+        f"{last.low_ratio_share:.0%} of the samples have d1 / d2 below 1 / 3, where fresh data "
         f"has {run.chance_memorized:.0%}."
     )

@@ -216,12 +216,12 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
         return theme.empty("No run has been opened yet.", height=360)
     sizes = [float(run.config.points) for run in ordered]
     lids = [float(run.snapshots[-1].generated.lid.nanmedian()) for run in ordered]
-    copies = [run.snapshots[-1].fraction_memorized for run in ordered]
+    low_ratio = [run.snapshots[-1].low_ratio_share for run in ordered]
     figure = theme.base(
         f"From {ordered[0].config.points:,} to {ordered[-1].config.points:,} training images the "
         f"median LID of generated images goes from {theme.lid_text(lids[0])} to "
-        f"{theme.lid_text(lids[-1])} and the share with d1 / d2 below 1 / 3 from {copies[0]:.0%} "
-        f"to {copies[-1]:.0%}.",
+        f"{theme.lid_text(lids[-1])} and the share with d1 / d2 below 1 / 3 from "
+        f"{low_ratio[0]:.0%} to {low_ratio[-1]:.0%}.",
         height=360,
         legend=False,
     )
@@ -250,7 +250,7 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
         figure,
         share,
         [
-            panels.Line("d₁ / d₂ < ⅓", sizes, copies, hover + "%{y:.0%} with d₁ / d₂ < ⅓"),
+            panels.Line("d₁ / d₂ < ⅓", sizes, low_ratio, hover + "%{y:.0%} with d₁ / d₂ < ⅓"),
             panels.Line(
                 "fresh data", sizes, fresh, hover + "%{y:.0%} of fresh data", reference=True
             ),

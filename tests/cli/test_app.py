@@ -129,7 +129,7 @@ def test_the_summary_holds_the_run(first: tuple[Path, Path]) -> None:
     last = run.snapshots[-1]
     (row,) = summary["snapshots"]
     assert (row["step"], row["fits"]) == (1, last.fits)
-    assert row["fraction_memorized"] == last.fraction_memorized
+    assert row["fraction_memorized"] == last.low_ratio_share
     for kind, estimates in (("trained", last.trained), ("generated", last.generated)):
         counts = summary["verdicts"][kind]
         assert list(counts) == list(VERDICTS)

@@ -58,7 +58,7 @@ def test_the_page_opens_on_the_finished_circle_with_the_figures_of_its_record(
     shown = metrics(app)
     memorized = float(last.generated.memorized.float().mean())
     assert shown == {
-        "Distance ratio below ⅓": percent(last.fraction_memorized),
+        "Distance ratio below ⅓": percent(last.low_ratio_share),
         "Model LID": f"{float(last.generated.lid.nanmedian()):.2f}",
         "True LID": f"{circle.typical_lid:.2f}",
         "Memorized by LID": percent(memorized),
@@ -83,7 +83,7 @@ def test_an_earlier_snapshot_and_another_color_change_the_page_and_its_link(
     early = circle.snapshots[0]
     sound(app.select_slider(key="mf_scrubber").set_value(early.step).run())
     shown = metrics(app)
-    assert shown["Distance ratio below ⅓"] == percent(early.fraction_memorized)
+    assert shown["Distance ratio below ⅓"] == percent(early.low_ratio_share)
     sound(app.button_group(key="mf_color").set_value("verdict").run())
     assert "as a verdict" in captions(app)
     assert app.query_params["step"] == str(early.step)
@@ -231,7 +231,7 @@ def test_a_short_training_ends_as_a_result_that_is_kept(app: AppTest) -> None:
     assert run.state == "complete"
     assert run.config == ManifoldConfig("circle", 40, 0, 16, 40, 3)
     shown = metrics(app)
-    assert shown["Distance ratio below ⅓"] == percent(run.snapshots[-1].fraction_memorized)
+    assert shown["Distance ratio below ⅓"] == percent(run.snapshots[-1].low_ratio_share)
     assert "Your run: 40 training points, width 16, 7 training steps, seed 3" in captions(app)
     assert "earlier runs here" in captions(app)
     # Another browser finds the run through the link alone, with its settings in the form.

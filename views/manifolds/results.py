@@ -152,7 +152,7 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
     with st.container(horizontal=True, gap="small"):
         layout.metric(
             "Distance ratio below ⅓",
-            words.percent(snapshot.fraction_memorized),
+            words.percent(snapshot.low_ratio_share),
             _beside_fresh_data(run, snapshot),
             words.DISTANCE_RATIO,
         )
@@ -195,7 +195,7 @@ def _beside_fresh_data(run: ManifoldRun, snapshot: Snapshot) -> str:
     many, fresh = len(snapshot.distance_ratio), run.chance_memorized
     draws = fresh_draws(run.config)
     excess = share_difference(
-        share_interval(round(snapshot.fraction_memorized * many), many),
+        share_interval(round(snapshot.low_ratio_share * many), many),
         share_interval(round(fresh * draws), draws),
     )
     level = f"fresh data ({words.percent(fresh)})"

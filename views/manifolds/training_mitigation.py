@@ -76,7 +76,7 @@ def _table(columns: list[tuple[str, Snapshot]]) -> None:
             row("Model LID, median of training points", lids("lid_trained")),
             row("Samples memorized by LID", shares("memorized_generated")),
             row("Training points memorized by LID", shares("memorized_trained")),
-            row("Samples of distance ratio below ⅓", shares("copies")),
+            row("Samples of distance ratio below ⅓", shares("low_ratio_share")),
         ],
         hide_index=True,
         height="content",

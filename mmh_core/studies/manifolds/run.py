@@ -114,8 +114,11 @@ class Snapshot:
     field: Tensor
 
     @property
-    def fraction_memorized(self) -> float:
-        """Return the share of generated samples whose distance ratio is below 1 / 3."""
+    def low_ratio_share(self) -> float:
+        """Return the share of generated samples whose distance ratio is below 1 / 3.
+
+        Beside `chance_memorized`, the share among fresh data; by LID others may be memorized.
+        """
         return float((self.distance_ratio < 1 / 3).float().mean())
 
 
@@ -188,7 +191,8 @@ class ManifoldRun:
                 "fits": [s.fits for s in self.snapshots],
                 "median_lid_generated": [float(s.generated.lid.median()) for s in self.snapshots],
                 "median_lid_trained": [float(s.trained.lid.median()) for s in self.snapshots],
-                "fraction_memorized": [s.fraction_memorized for s in self.snapshots],
+                # The column had its name before there was one by LID.
+                "fraction_memorized": [s.low_ratio_share for s in self.snapshots],
                 "fraction_memorized_by_lid": [
                     float(s.generated.memorized.float().mean()) for s in self.snapshots
                 ],

@@ -17,8 +17,8 @@ class Effect:
     """LID and copies of a model after `step` steps.
 
     `lid_generated` and `lid_trained` are median model LIDs at samples and at training points,
-    `memorized_generated` and `memorized_trained` the shares memorized by LID, `copies` the share
-    of samples whose distance ratio is below 1 / 3.
+    `memorized_generated` and `memorized_trained` the shares memorized by LID,
+    `low_ratio_share` the share of samples whose distance ratio is below 1 / 3.
     """
 
     step: int
@@ -26,7 +26,7 @@ class Effect:
     lid_trained: float
     memorized_generated: float
     memorized_trained: float
-    copies: float
+    low_ratio_share: float
 
 
 def effect(snapshot: Snapshot) -> Effect:
@@ -37,7 +37,7 @@ def effect(snapshot: Snapshot) -> Effect:
         float(snapshot.trained.lid.nanmedian()),
         float(snapshot.generated.memorized.float().mean()),
         float(snapshot.trained.memorized.float().mean()),
-        snapshot.fraction_memorized,
+        snapshot.low_ratio_share,
     )
 
 

@@ -198,7 +198,7 @@ def test_generated_samples_know_their_nearest_training_point(run: ManifoldRun) -
         assert torch.equal(snapshot.nearest, nearest)
         assert torch.equal(snapshot.distance_ratio, ratio)
         share = sum(r < 1 / 3 for r in ratio.tolist()) / 500
-        assert snapshot.fraction_memorized == pytest.approx(share)
+        assert snapshot.low_ratio_share == pytest.approx(share)
     # All snapshots start from the same noise, and training moves where it leads.
     assert not torch.equal(run.snapshots[0].generated.points, run.snapshots[-1].generated.points)
 
@@ -258,7 +258,7 @@ def test_tables_agree_with_the_records(run: ManifoldRun) -> None:
     last = run.snapshots[-1]
     assert table["step"].tolist() == [s.step for s in run.snapshots]
     row = table.iloc[-1]
-    assert row["fraction_memorized"] == last.fraction_memorized
+    assert row["fraction_memorized"] == last.low_ratio_share
     assert row["median_lid_trained"] == float(last.trained.lid.median())
     memorized = [VERDICTS[v] not in VERDICTS[:2] for v in last.generated.verdict.tolist()]
     assert row["fraction_memorized_by_lid"] == pytest.approx(sum(memorized) / 500)
