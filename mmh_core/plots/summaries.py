@@ -204,7 +204,7 @@ def _group(dots: list[_Dot], style: tuple[str, str, str], truth_known: bool) -> 
     )
 
 
-def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
+def digits_transition(runs: Sequence[ManifoldRun]) -> go.Figure:
     """Draw the passage from memorization to generalization over the number of training images.
 
     Each run at its last snapshot; above the median LID of the generated images, with the data's

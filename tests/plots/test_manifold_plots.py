@@ -595,7 +595,7 @@ def test_without_a_truth_estimators_show_medians_and_quartiles() -> None:
     assert close(far.layout.xaxis.range, [-1 - 0.03 * 40, 39 + 0.15 * 40])
 
 
-def test_the_passage_orders_runs_by_their_number_of_images() -> None:
+def test_the_transition_orders_runs_by_their_number_of_images() -> None:
     few, many = snapshot(), snapshot()
     many = replace(many, distance_ratio=torch.tensor([0.9, 0.9]))
     many = replace(many, generated=replace(many.generated, lid=torch.tensor([8.0, 8.0])))
@@ -604,14 +604,14 @@ def test_the_passage_orders_runs_by_their_number_of_images() -> None:
         replace(a_run(few), config=ManifoldConfig("digits", 10, 0, 8, 1, 0)),
         replace(a_run(), config=ManifoldConfig("digits", 100, 0, 8, 1, 0)),
     ]
-    figure = summaries.digits_passage(runs)
+    figure = summaries.digits_transition(runs)
     lid, typical, copies, chance = figure.data
     assert list(lid.x) == list(copies.x) == [10, 1000]
     assert list(lid.y) == [0.0, 8.0]  # The lower of two is torch's median.
     assert list(copies.y) == [0.5, 0.0]
     assert (list(typical.y), list(chance.y)) == ([1.6, 1.6], [0.125, 0.125])
     assert figure.layout.xaxis.type == "log"
-    assert texts(summaries.digits_passage(runs[2:])) == ["No run has been opened yet."]
+    assert texts(summaries.digits_transition(runs[2:])) == ["No run has been opened yet."]
 
 
 # Cards
@@ -663,7 +663,7 @@ def all_figures() -> list[Any]:
         curves.training(run, now),
         summaries.lid_histogram(run, now),
         summaries.estimator_errors(replace(run, estimators=rows)),
-        summaries.digits_passage([run]),
+        summaries.digits_transition([run]),
         theme.empty("nothing", height=100),
     ]
 

@@ -117,7 +117,7 @@ def test_every_section_opens_from_a_link(app: AppTest, tab: str) -> None:
     words = {
         "training": "The loss should level off",
         "estimators": "Each chooses its own noise scale",
-        "fit": "simple baselines",
+        "fit": "denoisers without a network",
         "data": "The same command",
     }
     assert words[tab] in captions(app)

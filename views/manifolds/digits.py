@@ -101,7 +101,7 @@ def section(run: ManifoldRun, snapshot: Snapshot) -> None:
         points.selection(run, snapshot)
     else:
         _cards(run, snapshot)
-        _passage()
+        _transition()
     points.detail(run, snapshot, chosen, above=_pair)
 
 
@@ -139,11 +139,11 @@ def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
         f"training point {nearest}",
         f"Nearest training image, training point {nearest}",
     )
-    copy = "below" if ratio < 1 / 3 else "not below"
+    side = "below" if ratio < 1 / 3 else "not below"
     return (
         f'<div class="mf-card"><div class="pair">{pair}</div>'
         f"<p>LID {words.number(lid, 1)} · rank {words.percent(below)} of samples"
-        f"<br>distance ratio {ratio:.2f}, {copy} 0.33</p>"
+        f"<br>distance ratio {ratio:.2f}, {side} 0.33</p>"
         f'<p class="{look}" style="border-left-color: {color}">'
         f"{escape(verdict_words(label))}</p></div>"
     )
@@ -168,7 +168,8 @@ def _pair(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
     st.html(f'{_STYLE}<div class="mf-card one"><div class="pair">{parts}</div></div>')
 
 
-def _passage() -> None:
+def _transition() -> None:
+    """Show LID and copies over the number of training images, a mark for each run."""
     offered = sizes()
     if len(offered) < 2:
         return
@@ -182,4 +183,4 @@ def _passage() -> None:
         "Each mark is one precomputed run. With few training images the model copies, with "
         "many it generates new ones; the transition depends on the network and its training.",
     )
-    layout.chart(summaries.digits_passage(runs), "mf_passage")
+    layout.chart(summaries.digits_transition(runs), "mf_transition")

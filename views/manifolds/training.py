@@ -17,8 +17,8 @@ def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
     layout.heading(
         "Training curves",
         "The loss should level off. Memorization begins where model LID falls below the true "
-        "LID; copies show only as an excess of distance ratios below ⅓ over the share of fresh "
-        "data.",
+        "LID. A distance ratio below ⅓ is a sign of copies only where more samples have one than "
+        "fresh data.",
     )
     layout.chart(curves.training(run, snapshot), "mf_training")
     layout.heading(
@@ -134,8 +134,9 @@ def fit(run: ManifoldRun, snapshot: Snapshot) -> None:
     """Show the gate of fit, which stands before every verdict."""
     layout.heading(
         "Denoising error and fit",
-        "Where the denoising error is no larger than that of two simple baselines, LID is "
-        "trusted. A lower error on training than on held-out points is overfitting.",
+        "LID is trusted where the model denoises at least as well as two denoisers without a "
+        "network: the best affine one, and an average of the other training points. A lower error "
+        "on training than on held-out points is overfitting.",
         help=words.DELTA,
     )
     if not snapshot.fits:

@@ -18,7 +18,9 @@ ALIGNMENT = (
     "CLIP similarity of the image and the original prompt, by the model's own CLIP: higher is "
     "better, and only differences mean something."
 )
-MOVED = "Similarity to the unmitigated image of the same seed: 1 is the same image."
+SIMILARITY_TO_UNMITIGATED = (
+    "Similarity to the unmitigated image of the same seed: 1 is the same image."
+)
 UNSOLVED = (
     "Below the copy threshold, LID unchanged: not solved. The search finds no copy any more, "
     "but LID has not risen beyond its error, so the model may still reproduce one image only. "

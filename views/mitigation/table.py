@@ -88,7 +88,7 @@ def section(results: Sequence[TreatmentResult], chosen: Treatment | None) -> Non
         "interval in brackets. An interval that contains 0 shows no effect, and does not prove "
         "that there is none.",
         help=f"{phrases.PASSES} {phrases.INTERVAL} {phrases.COPY_RATE} {phrases.ALIGNMENT} "
-        f"{phrases.MOVED}",
+        f"{phrases.SIMILARITY_TO_UNMITIGATED}",
     )
     heads = (
         "Mitigation",
