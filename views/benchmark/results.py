@@ -205,7 +205,8 @@ def _causes(run: BenchmarkRun) -> None:
     with left:
         layout.chart(plots.causes(cause), "bm_causes")
     with right:
-        spread = "" if math.isnan(cause.low) else f" ({cause.low:.2f} to {cause.high:.2f})"
+        ends = f"95 % interval {cause.low:.2f} to {cause.high:.2f}"
+        spread = "" if math.isnan(cause.low) else f" ({ends})"
         rows = [
             ("Balanced accuracy", f"{cause.accuracy:.2f}{spread}"),
             ("Captions", f"{len(cause.prompts)}"),
@@ -213,7 +214,7 @@ def _causes(run: BenchmarkRun) -> None:
         if not math.isnan(cause.threshold):
             rows.append(
                 (
-                    "Threshold on data LID that the version of this file used",
+                    "Threshold on data LID, in the version that made this file",
                     f"> {cause.threshold:.1f} dimensions",
                 )
             )
