@@ -202,8 +202,11 @@ def answers(port: int, seconds: float) -> Iterator[bool]:
 @pytest.mark.parametrize("line", app_lines())
 def test_every_way_to_start_the_app_starts_it(line: str, tmp_path: Path) -> None:
     given(tmp_path)
-    run("./mmh index IMAGES --captions captions.csv --out MADE", tmp_path)
-    run("./mmh user Ada --users users.txt", tmp_path)
+    # What the line names is made before, and nothing else: each command takes seconds to start.
+    if "INDEX" in line:
+        run("./mmh index IMAGES --captions captions.csv --out MADE", tmp_path)
+    if "--users" in line:
+        run("./mmh user Ada --users users.txt", tmp_path)
     (tmp_path / "MODELS").mkdir()
     port = free_port()
     is_there = "--models" in line or "--server-files" in line
