@@ -6,13 +6,17 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import chdir
+from functools import cache
 from pathlib import Path
 
 import joblib
 import pytest
 import torch
 
+from mmh_core.installation import assets
+from mmh_core.pocket.furnish import ShippedData, open_shipped_data
 from mmh_core.store import sqlite_file
+from mmh_core.subject import training_set
 from tests.chromium import INSTALL, app_server, browser_page, chromium, color_scheme, find_chromium
 
 __all__ = ["app_server", "browser_page", "chromium", "color_scheme"]
@@ -56,6 +60,24 @@ def unflushed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr(sqlite_file, "_SAFE", sqlite_file._SAFE.replace("FULL", "OFF"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shipped_data_opened_once() -> Iterator[None]:
+    """Open the shipped model's training images once, not for every command that is tested.
+
+    Reading thousands of images takes more than a second. Other folders, such as copies that a test
+    damages, are opened each time.
+    """
+    shipped = (assets() / "pocket-sd").resolve()
+    kept = cache(lambda: open_shipped_data(shipped))
+
+    def opened(folder: Path) -> ShippedData:
+        return kept() if folder.resolve() == shipped else open_shipped_data(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_set, "open_shipped_data", opened)
         yield
 
 
