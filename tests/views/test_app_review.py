@@ -476,6 +476,41 @@ def test_a_verdict_keeps_how_long_its_item_was_shown_and_how_the_name_was_known(
     assert "time on an item: 8 s (3 to 12 s, 2 verdicts)" in pages_html(opened(tab="agree"))
 
 
+def test_a_region_is_marked_by_the_numbers_of_its_edges(queue: QueueRecord) -> None:
+    app = opened()
+    assert not [field for field in app.number_input if "edge" in field.label]
+    sound(app.toggle(key="rv_zoom").set_value(True).run())
+    edges = {field.label: field for field in app.number_input if "edge" in field.label}
+    assert list(edges) == ["Left edge, %", "Top edge, %", "Right edge, %", "Bottom edge, %"]
+    assert {(field.min, field.max, field.step) for field in edges.values()} == {(0, 100, 1)}
+    images = next(choice for choice in app.radio if choice.label == "Image of the region")
+    assert len(images.options) == 2
+    sound(images.set_value(images.options[1]).run())
+    sound(app.number_input(key="rv_edge_Left_1").set_value(80).run())
+    assert "The right edge must lie beyond the left one" in said(app)
+    assert app.button(key="rv_record_edges").disabled
+    app.number_input(key="rv_edge_Left_1").set_value(10)
+    sound(app.number_input(key="rv_edge_Bottom_1").set_value(33).run())
+    shown = f"The {images.options[1]}, with an outline from 10% to 75% of its width and 25% to 33%"
+    assert shown in pages_html(app) and "left: 10%; top: 25%; width: 65%; height: 8%" in (
+        pages_html(app)
+    )
+    texts = [field for field in app.text_input if field.label == "Text of the region"]
+    assert len(texts) == 1
+    texts[0].set_value("a logo")
+    sound(app.button(key="rv_record_edges").click().run())
+    [row] = verdict_rows(review_session.queues(), queue.id)
+    assert (row.role, row.region, row.notes) == ("mark", (0.1, 0.25, 0.75, 0.33), "a logo")
+    assert row.image == images.options[1] and row.reviewer == FIRST
+    # The edges stay for the next region, its text does not.
+    assert app.number_input(key="rv_edge_Left_1").value == 10
+    assert next(f for f in app.text_input if f.label == "Text of the region").value == ""
+    # Who has given no name records nothing.
+    nobody = opened("")
+    sound(nobody.toggle(key="rv_zoom").set_value(True).run())
+    assert nobody.button(key="rv_record_edges").disabled
+
+
 def test_a_queue_has_labels_of_its_own_and_items_are_shared_out(queue: QueueRecord) -> None:
     app = opened()
     app.text_input(key=f"rv_plan_labels_{queue.id}").set_value("trademark, private person")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import get_item
@@ -344,6 +344,69 @@ def test_a_box_drawn_over_an_image_becomes_a_region_of_the_log(
     [row] = [row for row in verdict_rows(file, queue.id) if row.role == "mark"]
     assert row.region == pytest.approx((0.25, 0.5, 0.5, 0.75), abs=0.03)
     assert row.image.startswith("training image ") and verify(file, queue.id).whole
+
+
+def test_a_region_is_marked_with_no_other_device_than_the_keyboard(
+    case: tuple[AppServer, QueueRecord], browser_page: Page
+) -> None:
+    server, queue = case
+    page = browser_page
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{server.url}/review?queue={queue.id}")
+    named(page, "Typist")
+    at_item(page, 1)
+    page.get_by_role("switch", name="Zoom and mark regions").focus()
+    page.keyboard.press("Space")
+    summary = page.locator("summary", has_text="Mark a region by its edges")
+    expect(summary).to_be_visible(timeout=PATIENCE)
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    summary.focus()
+    page.keyboard.press("Enter")
+    # From here on by the Tab key alone: the image, its four edges, the text, the button.
+    radio = page.get_by_role("radio", name=re.compile("^training image"))
+    expect(radio).to_be_attached(timeout=PATIENCE)
+    page.get_by_role("radio", name=re.compile("^generated image")).focus()
+    page.keyboard.press("ArrowRight")
+    expect(radio).to_be_checked(timeout=PATIENCE)
+    outline = page.get_by_role("img", name=re.compile("^The training image .* with an outline"))
+    expect(outline).to_be_visible(timeout=PATIENCE)
+    left = page.get_by_role("spinbutton", name="Left edge, %")
+    _tabbed_to(page, left)
+    page.keyboard.press("ArrowUp")
+    expect(left).to_have_value("26", timeout=PATIENCE)
+    page.keyboard.press("Enter")
+    expect(outline).to_have_attribute(
+        "alt", re.compile("from 26% to 75% of its width"), timeout=PATIENCE
+    )
+    right = page.get_by_role("spinbutton", name="Right edge, %")
+    _tabbed_to(page, right)
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("60")
+    page.keyboard.press("Enter")
+    expect(outline).to_have_attribute(
+        "alt", re.compile("from 26% to 60% of its width"), timeout=PATIENCE
+    )
+    text = page.get_by_role("textbox", name="Text of the region")
+    _tabbed_to(page, text)
+    page.keyboard.type("an emblem")
+    page.keyboard.press("Enter")
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    _tabbed_to(page, page.get_by_role("button", name="Record the region"))
+    page.keyboard.press("Enter")
+    sees(page, re.compile(r"\d · Typist, .*training image.*: an emblem"))
+    file = open_queues(server.data / "review.sqlite")
+    [row] = [row for row in verdict_rows(file, queue.id) if row.reviewer == "Typist"]
+    assert (row.role, row.region) == ("mark", (0.26, 0.25, 0.6, 0.75))
+    assert verify(file, queue.id).whole
+
+
+def _tabbed_to(page: Page, element: Locator) -> None:
+    """Press the Tab key until an element has the focus."""
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if element.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError("the Tab key does not reach it")
 
 
 @pytest.mark.parametrize("delay", [5, 40, 120])

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import streamlit as st
@@ -13,6 +14,7 @@ import streamlit as st
 from mmh_core.formats.times import local_minute
 from mmh_core.plots.image_grid import reduced
 from mmh_core.plots.marked_images import ImagePanel, marked_images
+from mmh_core.plots.theme import RING
 from mmh_core.records import MMHError
 from mmh_core.store.remarks import (
     ITEM_IMAGE,
@@ -35,6 +37,8 @@ from views.widgets import layout
 _LARGE = 1024
 #: A box that is smaller, in shares of a side, was a click.
 _LEAST = 0.005
+#: The edges of a region and where they lie at first, in percent.
+_EDGES = {"Left": 25, "Top": 25, "Right": 75, "Bottom": 75}
 #: Where, on which image and which region was drawn and is not recorded yet.
 _DRAWN, _COUNT, _REFUSED = key("region"), key("regions_drawn"), key("refused_region")
 
@@ -96,6 +100,8 @@ def section(position: int, panels: Sequence[ImagePanel], *, hidden: bool) -> Non
             boxes=True,
         )
     _record_drawn(position)
+    if is_open:
+        _by_numbers(position, panels)
     for number, row in enumerate(marked, start=1):
         _listed(number, row)
 
@@ -114,30 +120,71 @@ def _on(
 def _record_drawn(position: int) -> None:
     """Offer to record the box that was drawn."""
     place, image, region = st.session_state.get(_DRAWN, (None, "", ()))
-    blocked = reviewer.why_not()
     if place != _place(position):
         st.caption(
-            "Draw a box over a part of an image to mark it. The bar above the images zooms, moves "
-            "and resets them."
+            "Draw a box over a part of an image to mark it, or give its edges below. The bar "
+            "above the images zooms, moves and resets them."
         )
         return
+    _recording("region", position, image, region)
+    st.caption(layout.plain(f"Drawn on the {region_words(image, region)}."))
+
+
+def _by_numbers(position: int, panels: Sequence[ImagePanel]) -> None:
+    """Show the fields of a region, for those who draw with no pointer, and where it lies."""
+    with st.expander("Mark a region by its edges", icon=":material/keyboard:"):
+        by_name = {panel.name: panel for panel in panels}
+        image = st.radio("Image of the region", list(by_name), horizontal=True)
+        with st.container(horizontal=True, gap="small"):
+            left, top, right, bottom = (
+                st.number_input(
+                    f"{name} edge, %", 0, 100, start, key=f"rv_edge_{name}_{position}", width=128
+                )
+                for name, start in _EDGES.items()
+            )
+        st.caption("Percent of the width, from the left, and of the height, from the top.")
+        region = (left / 100, top / 100, right / 100, bottom / 100)
+        if left >= right or top >= bottom:
+            wrong = "The right edge must lie beyond the left one, and the bottom beyond the top."
+            st.warning(wrong, icon=":material/warning:")
+            _recording("edges", position, image, region, wrong)
+            return
+        image_html.show(_outlined(by_name[image], region))
+        _recording("edges", position, image, region)
+
+
+def _outlined(panel: ImagePanel, region: tuple[float, ...]) -> str:
+    """Return an image as HTML, with the outline of a region that is not recorded yet."""
+    left, top, right, bottom = (f"{100 * side:g}%" for side in region)
+    across, down = f"{100 * (region[2] - region[0]):g}%", f"{100 * (region[3] - region[1]):g}%"
+    small = "small" if max(panel.width, panel.height) <= image_html.CARD else ""
+    words = f"The {panel.name}, with an outline from {left} to {right} of its width and {top} to "
+    return (
+        f'<div style="position: relative; max-width: 14rem"><img class="{small}" '
+        f'src="{panel.source}" alt="{escape(words)}{bottom} of its height">'
+        # White beneath the color: an outline stands out from any image.
+        f'<div style="position: absolute; left: {left}; top: {top}; width: {across}; '
+        f"height: {down}; box-sizing: border-box; border: 2px dashed {RING}; "
+        'outline: 1px solid white"></div></div>'
+    )
+
+
+def _recording(
+    field: str, position: int, image: str, region: tuple[float, ...], wrong: str = ""
+) -> None:
+    """Show the text of a region that is given, and the button that records both."""
+    blocked, text = reviewer.why_not() or wrong, f"rv_{field}_text_{_count()}"
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.text_input(
-            "Text of the region",
-            key=f"rv_region_text_{_count()}",
-            max_chars=1_000,
-            placeholder="optional",
-        )
+        st.text_input("Text of the region", key=text, max_chars=1_000, placeholder="optional")
         st.button(
             "Record the region",
-            key="rv_record_region",
+            key=f"rv_record_{field}",
             icon=":material/select:",
             disabled=bool(blocked),
             help=blocked or "A row of the log, under your name",
             on_click=_record,
-            args=(position, image, region),
+            args=(position, image, region, text),
         )
-    st.caption(layout.plain(f"Drawn on the {region_words(image, region)}."))
 
 
 def _listed(number: int, row: VerdictRow) -> None:
@@ -187,9 +234,9 @@ def drawn_region(
     return panels[axes.index(box["xref"])].name, (left, top, right, bottom)
 
 
-def _record(position: int, image: str, region: tuple[float, ...]) -> None:
-    """Record the box that was drawn; for a callback."""
-    text = str(st.session_state.get(f"rv_region_text_{_count()}") or "")
+def _record(position: int, image: str, region: tuple[float, ...], field: str) -> None:
+    """Record a region with the text in the `field`; for a callback."""
+    text = str(st.session_state.get(field) or "")
     try:
         mark_region(review_session.queues(), _target(position), image, region, text)
     except (MMHError, ValueError) as error:
