@@ -61,7 +61,7 @@ class DenoisedSpread(OneColumn):
             for draw in noise.to(clean):
                 points = scaled_points(score_model, clean + delta * draw, self.log_delta, cond)
                 alpha = points.alpha.reshape(-1, *(1,) * len(score_model.shape))
-                denoised.append(score_model.x0(alpha * points.x, points.t, cond))
+                denoised.append(score_model.x0(alpha * points.x0, points.t, cond))
             # The mean over pairs is that of no noise where D is linear: it costs no degree of
             # freedom.
             parts = torch.stack(denoised).float().flatten(2)

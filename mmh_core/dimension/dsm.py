@@ -44,14 +44,14 @@ def _pair_errors(
     """Return `|eps - eps_hat|^2` averaged within antithetic pairs, (B, draws / 2)."""
     if draws < 2 or draws % 2:
         raise ValueError(f"draws must be an even number of at least 2, got {draws!r}.")
-    alpha, sigma = expand(points.alpha, points.x), expand(points.sigma, points.x)
-    noise = gaussian(points.x, draws // 2, generator)
+    alpha, sigma = expand(points.alpha, points.x0), expand(points.sigma, points.x0)
+    noise = gaussian(points.x0, draws // 2, generator)
     pairs = []
     with torch.no_grad():
         for eps in noise.unbind(1):
             error = torch.zeros_like(points.alpha)
             for sign in (1, -1):
-                noised = alpha * points.x + sign * sigma * eps
+                noised = alpha * points.x0 + sign * sigma * eps
                 guess = model.eps(noised, points.t, points.cond)
                 error = error + (guess - sign * eps).flatten(1).square().sum(1)
             pairs.append(error / 2)

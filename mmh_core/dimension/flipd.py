@@ -38,7 +38,7 @@ def flipd(
     score of no density; its value compares prompts, it counts no dimension.
     """
     points = scaled_points(model, x, log_delta, cond)
-    samples = _samples(model, points, rademacher(points.x, probes, generator))
+    samples = _samples(model, points, rademacher(points.x0, probes, generator))
     lid, error = mean_and_error(samples)
     return LidEstimate(lid, error, 1.0 + probes, draws=probes)
 
@@ -61,7 +61,7 @@ def flipd_exact(
     for part in points.split(matrices_at_once(model.ambient_dim)):
         matrix, linearization = jacobian(model, part)
         lids.append(matrix.diagonal(dim1=1, dim2=2).sum(1) + _square(linearization.eps))
-        cost += linearization.nfe(model.ambient_dim) * len(part.x)
+        cost += linearization.nfe(model.ambient_dim) * len(part.x0)
     lid = torch.cat(lids)
     return LidEstimate(lid, torch.zeros_like(lid), cost / len(lid))
 
@@ -88,7 +88,7 @@ def window_flipd(
     if len(nodes) < 2 or not bool((nodes.diff(dim=0) > 0).all()):
         raise ValueError(f"log_deltas must hold at least 2 increasing scales, got {log_deltas!r}.")
     points_by_node = [scaled_points(model, x, node.expand(len(x)), cond) for node in nodes]
-    signs = rademacher(points_by_node[0].x, probes, generator)
+    signs = rademacher(points_by_node[0].x0, probes, generator)
     values = torch.stack([_samples(model, points, signs) for points in points_by_node])
     weights = _trapezoid(nodes.diff(dim=0)).to(values)[:, :, None]
     lid, error = mean_and_error((weights * values).sum(0))
@@ -107,6 +107,6 @@ def _square(eps: Tensor) -> Tensor:
 
 def _samples(model: ScoreModel, points: ScaledPoints, signs: Tensor) -> Tensor:
     """Return one value of FLIPD per probe, (B, K), from one forward pass."""
-    linearization = linearize(model, points.x, points.t, points.cond)
+    linearization = linearize(model, points.x0, points.t, points.cond)
     traces = (linearization.pullbacks(signs) * signs).flatten(2).sum(2)
     return _square(linearization.eps)[:, None] + traces

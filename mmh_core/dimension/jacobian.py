@@ -116,10 +116,10 @@ def linearize(
 
 def linearize_for(model: ScoreModel, points: ScaledPoints, rows: int) -> Linearization:
     """Linearize at checked points with as many copies as make `rows` products fast."""
-    most = min(rows, rows_at_once(points.x.numel()))
+    most = min(rows, rows_at_once(points.x0.numel()))
     # As many passes as with the most copies, but with few rows of padding in the last one.
     copies = math.ceil(rows / math.ceil(rows / most))
-    return linearize(model, points.x, points.t, points.cond, copies)
+    return linearize(model, points.x0, points.t, points.cond, copies)
 
 
 def rows_at_once(numbers: int) -> int:
@@ -135,8 +135,8 @@ def jacobian(model: ScoreModel, points: ScaledPoints) -> tuple[Tensor, Lineariza
     """
     dim = model.ambient_dim
     at = linearize_for(model, points, dim)
-    rows = torch.eye(dim, dtype=points.x.dtype, device=points.x.device)
-    rows = rows.reshape(1, dim, *model.shape).expand(len(points.x), dim, *model.shape)
+    rows = torch.eye(dim, dtype=points.x0.dtype, device=points.x0.device)
+    rows = rows.reshape(1, dim, *model.shape).expand(len(points.x0), dim, *model.shape)
     matrix = at.pullbacks(rows).flatten(2)
     check_network(matrix, model.name)
     return matrix, at

@@ -96,17 +96,17 @@ def _noise_predictions(
     model: ScoreModel, points: ScaledPoints, count: int, generator: Randomness
 ) -> Tensor:
     """Return `eps_hat` (B, K, D) at K points noised from each point: its scores times -sigma."""
-    noise = gaussian(points.x, count, generator).flatten(0, 1)
-    owner = torch.arange(len(points.x), device=noise.device).repeat_interleave(count)
+    noise = gaussian(points.x0, count, generator).flatten(0, 1)
+    owner = torch.arange(len(points.x0), device=noise.device).repeat_interleave(count)
     size = max(1, _NUMBERS_PER_PASS // model.ambient_dim)
     predictions = []
     with torch.no_grad():
         for rows in torch.split(torch.arange(len(noise)), size):
             at = owner[rows]
-            x, cond = points.x[at], None if points.cond is None else points.cond[at]
+            x, cond = points.x0[at], None if points.cond is None else points.cond[at]
             noised = expand(points.alpha[at], x) * x + expand(points.sigma[at], x) * noise[rows]
             predictions.append(model.eps(noised, points.t[at], cond).flatten(1))
-    return torch.cat(predictions).reshape(len(points.x), count, -1)
+    return torch.cat(predictions).reshape(len(points.x0), count, -1)
 
 
 def _largest_gap(singular: Tensor) -> tuple[Tensor, Tensor]:

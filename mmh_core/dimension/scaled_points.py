@@ -23,13 +23,13 @@ _REACH = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class ScaledPoints:
-    """B points and the noise kernel at their noise scales.
+    """B noise-free points, each with the noise kernel at its noise scale.
 
-    `x` (B, *shape) in float32 or float64; `t`, `alpha` and `sigma` (B,) in the same type; `cond`
-    (B, ...) or None.
+    `x0` (B, *shape) in float32 or float64, not scaled by alpha yet; `t`, `alpha` and `sigma` (B,)
+    in the same type; `cond` (B, ...) or None.
     """
 
-    x: Tensor
+    x0: Tensor
     t: Tensor
     alpha: Tensor
     sigma: Tensor
@@ -37,11 +37,11 @@ class ScaledPoints:
 
     def split(self, size: int) -> Iterator[ScaledPoints]:
         """Yield the points in groups of at most `size`."""
-        for start in range(0, len(self.x), size):
+        for start in range(0, len(self.x0), size):
             part = slice(start, start + size)
             cond = None if self.cond is None else self.cond[part]
             yield ScaledPoints(
-                self.x[part], self.t[part], self.alpha[part], self.sigma[part], cond
+                self.x0[part], self.t[part], self.alpha[part], self.sigma[part], cond
             )
 
 

@@ -73,8 +73,8 @@ def spectrum(
         even = matrix + matrix.mT
         asymmetry.append(odd / even.flatten(1).norm(dim=1).clamp(min=1e-30))
         values.append(torch.linalg.eigvalsh(even / 2))
-        cost += at.nfe(model.ambient_dim) * len(part.x)
-    return Spectrum(torch.cat(values), torch.cat(asymmetry), cost / len(points.x))
+        cost += at.nfe(model.ambient_dim) * len(part.x0)
+    return Spectrum(torch.cat(values), torch.cat(asymmetry), cost / len(points.x0))
 
 
 def spectral_count(
@@ -220,7 +220,7 @@ def soft_spectral_probes(
     All share one forward pass. Whoever stops listening spares the rest.
     """
     points = scaled_points(model, x, log_delta, cond)
-    signs = rademacher(points.x, effort.probes, generator)
+    signs = rademacher(points.x0, effort.probes, generator)
     return _probes(model, points, soft_step, signs, effort.steps)
 
 
@@ -250,7 +250,7 @@ def _quadrature(
     generator: Randomness,
 ) -> LidEstimate:
     """Estimate `tr f(P)`: the mean of `v' f(P) v` over Rademacher probes."""
-    signs = rademacher(points.x, effort.probes, generator)
+    signs = rademacher(points.x0, effort.probes, generator)
     parts = list(_probes(model, points, f, signs, effort.steps))
     return joined_probes(parts).estimate(model.ambient_dim)
 
@@ -275,8 +275,8 @@ def _probes(
         cost = at.nfe(part.shape[1], steps) - spent
         spent = float(at.copies)
         yield ProbeValues(
-            measure.integral(f).to(points.x.dtype),
-            measure.integral(lambda e: f(e).square()).to(points.x.dtype),
-            measure.applied(f).to(points.x.dtype),
+            measure.integral(f).to(points.x0.dtype),
+            measure.integral(lambda e: f(e).square()).to(points.x0.dtype),
+            measure.applied(f).to(points.x0.dtype),
             cost,
         )

@@ -45,9 +45,9 @@ def flipd_values(
     `cond`. The graph holds second derivatives, which fused attention does not have.
     """
     points = scaled_points(model, x, log_delta)
-    sigma = expand(points.sigma, points.x)
+    sigma = expand(points.sigma, points.x0)
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-        y = (expand(points.alpha, points.x) * points.x).requires_grad_()
+        y = (expand(points.alpha, points.x0) * points.x0).requires_grad_()
         eps = model.eps(y, points.t, cond)
         trace = torch.zeros_like(points.sigma)
         for sign in signs.unbind(1):
@@ -65,11 +65,11 @@ def dsm_values(
     each with its negative.
     """
     points = scaled_points(model, x, log_delta)
-    alpha, sigma = expand(points.alpha, points.x), expand(points.sigma, points.x)
+    alpha, sigma = expand(points.alpha, points.x0), expand(points.sigma, points.x0)
     loss = torch.zeros_like(points.sigma)
     for noise in noises.unbind(1):
         for eps in (noise, -noise):
-            guess = model.eps(alpha * points.x + sigma * eps, points.t, cond)
+            guess = model.eps(alpha * points.x0 + sigma * eps, points.t, cond)
             loss = loss + (guess - eps).flatten(1).square().sum(1)
     return loss / (2 * noises.shape[1])
 

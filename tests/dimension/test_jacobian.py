@@ -90,7 +90,7 @@ def test_copies_waste_less_than_one_pass(rows: int, monkeypatch: pytest.MonkeyPa
     """Stay within the numbers in flight, and pad fewer rows than there are passes."""
     model = gaussian(torch.ones(10))
     points = scaled_points(model, torch.zeros(2, 10), 0.0)
-    monkeypatch.setattr(module, "_IN_FLIGHT", 6 * points.x.numel())
+    monkeypatch.setattr(module, "_IN_FLIGHT", 6 * points.x0.numel())
     at = module.linearize_for(model, points, rows)
     passes = -(-rows // at.copies)
     assert at.copies <= 6
@@ -123,7 +123,7 @@ def test_the_surroundings_of_a_call_do_not_matter() -> None:
 
     def product() -> Tensor:
         points = scaled_points(model, x, -1.0)
-        return linearize(model, points.x, points.t).pullback(v)
+        return linearize(model, points.x0, points.t).pullback(v)
 
     plain = product()
     for surroundings in (

@@ -94,7 +94,7 @@ def test_splitting_keeps_each_point_with_its_scale_and_condition() -> None:
     x, scale = torch.arange(10.0).reshape(5, 2), torch.linspace(-1, 1, 5)
     whole = scaled_points(model, x, scale, torch.arange(5))
     parts = list(whole.split(2))
-    assert [len(part.x) for part in parts] == [2, 2, 1]
+    assert [len(part.x0) for part in parts] == [2, 2, 1]
     for name in ("x", "t", "alpha", "sigma", "cond"):
         joined = torch.cat([getattr(part, name) for part in parts])
         assert torch.equal(joined, getattr(whole, name))

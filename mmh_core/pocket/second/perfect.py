@@ -129,7 +129,7 @@ def denoising_records(model: TextToImage, tables: Tables, vae: Any, item: str) -
     points = scaled_points(model.score_model, latents.to(model.device), math.log(delta), cond)
     alpha = points.alpha.reshape(-1, 1, 1, 1)
     with torch.no_grad():
-        denoised = model.score_model.x0(alpha * points.x, points.t, cond).cpu()
+        denoised = model.score_model.x0(alpha * points.x0, points.t, cond).cpu()
     errors = (denoised - clean).flatten(1).double().square().sum(1) / delta**2
     return [{"delta": delta, "image": number, "error": float(errors.mean())}]
 
