@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ from mmh_core.cli.app import app, main, with_parts
 PASSED_ON = {"app", "test", "commands"}
 
 
+@cache
+def command_tree() -> Any:
+    """Return the commands with their options, which take as long to make as a test to run."""
+    return typer.main.get_command(app)
+
+
 def missing_from_cli(words: Sequence[str]) -> str:
     """Return what of the words after `./mmh` no command knows, "" where all is there."""
     if not words or words[0] in PASSED_ON:
         return ""
-    command: Any = typer.main.get_command(app)
+    command = command_tree()
     rest = with_parts(words)  # Every command that takes a model takes its parts too.
     while rest and not rest[0].startswith("-") and hasattr(command, "commands"):
         if rest[0] not in command.commands:
