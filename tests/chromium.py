@@ -126,7 +126,7 @@ def serve(
     options: tuple[str, ...] = (),
     arguments: tuple[str, ...] = (),
     path: str = "",
-    timeout: float = 60.0,
+    timeout: float = PATIENCE / 1000,
 ) -> Iterator[AppServer]:
     """Run a Streamlit script with an empty data folder, and end it afterwards.
 
