@@ -95,7 +95,7 @@ def test_splitting_keeps_each_point_with_its_scale_and_condition() -> None:
     whole = scaled_points(model, x, scale, torch.arange(5))
     parts = list(whole.split(2))
     assert [len(part.x0) for part in parts] == [2, 2, 1]
-    for name in ("x", "t", "alpha", "sigma", "cond"):
+    for name in ("x0", "t", "alpha", "sigma", "cond"):
         joined = torch.cat([getattr(part, name) for part in parts])
         assert torch.equal(joined, getattr(whole, name))
 
