@@ -28,14 +28,7 @@ def sidebar(settings: ImageSettings) -> None:
     form.training_set(
         settings.model, key("index"), "Images of the next run, and audits, are compared with it."
     )
-    st.button(
-        form.ADD_TRAINING_SET,
-        icon=form.ADD_ICON,
-        type="tertiary",
-        key="im_set_open",
-        on_click=state.open_tab,
-        args=("sets",),
-    )
+    _link_to_tab(form.ADD_TRAINING_SET, "sets", "im_set_open", icon=form.ADD_ICON)
     _examples(settings)
     _numbers(choice)
     past_jobs.section(
@@ -46,14 +39,25 @@ def sidebar(settings: ImageSettings) -> None:
         on_open=state.open_past,
         on_back=state.show_job,
     )
-    st.button(
+    _link_to_tab(
         "Compare two runs",
+        "compare",
+        "im_compare_open",
         icon=":material/compare:",
-        type="tertiary",
-        key="im_compare_open",
-        on_click=state.open_tab,
-        args=("compare",),
         help="The run shown beside another one, image beside image by seed.",
+    )
+
+
+def _link_to_tab(label: str, tab: str, key: str, *, icon: str, help: str | None = None) -> None:
+    """Show a quiet button that opens one of the tabs of the page."""
+    st.button(
+        label,
+        icon=icon,
+        type="tertiary",
+        key=key,
+        on_click=state.open_tab,
+        args=(tab,),
+        help=help,
     )
 
 
