@@ -34,6 +34,10 @@ STYLE = f"""<style>
 [data-testid="stMain"] [data-testid="stHeading"] :is(h2, h3) {{padding: 0 0 1rem;}}
 [data-testid="stMain"] [data-testid="stHorizontalBlock"] >
   [data-testid="stElementContainer"] [data-testid="stHeading"] h2 {{padding: 0;}}
+/* The "?" follows the last word of a title, whose padding holds it: no line begins with it. */
+:is(.st-key-page_title, .st-key-page_title :is(div, h1)) {{display: inline !important;}}
+.st-key-page_title h1 {{padding-right: 2.2rem !important;}}
+.st-key-page_title .mf-help {{margin-left: -1.6rem; vertical-align: .35rem;}}
 /* The menu lies above the page's first line, of which it covers and takes no more than itself. */
 [data-testid="stHeader"] {{background: transparent;}}
 [data-testid="stHeader"], [data-testid="stHeader"] [data-testid="stToolbar"]

@@ -37,6 +37,30 @@ def above(first: Locator, second: Locator) -> bool:
     return boxes[0] is not None and boxes[1] is not None and boxes[0]["y"] < boxes[1]["y"]
 
 
+def test_the_question_mark_stands_after_the_last_word_of_a_title_at_every_width(
+    app_server: AppServer, browser_page: Page
+) -> None:
+    page = browser_page
+    page.set_default_timeout(PATIENCE)
+    page.goto(app_server.url)
+    settled(page)
+    expect(page.locator(".mf-help")).to_be_visible(timeout=PATIENCE)
+    for width in (1440, 1100, *range(900, 760, -14), *range(480, 320, -14)):
+        page.set_viewport_size({"width": width, "height": 900})
+        # The title's last line, and the mark: side by side, in the middle of one another.
+        line, mark = page.evaluate(
+            """() => {
+              const title = [...document.querySelector('h1').getClientRects()].at(-1);
+              const mark = document.querySelector('.mf-help').getBoundingClientRect();
+              return [title, mark].map(box => [box.left, box.right, box.top, box.bottom]);
+            }"""
+        )
+        assert line[2] < (mark[2] + mark[3]) / 2 < line[3], width
+        # Within the padding of the title, which ends with it.
+        assert line[0] < mark[0] and abs(mark[1] - line[1]) < 2, width
+        assert mark[1] <= width
+
+
 def test_a_newcomer_reads_a_card_its_verdict_and_what_to_do(
     app_server: AppServer, browser_page: Page
 ) -> None:

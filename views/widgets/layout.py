@@ -49,7 +49,7 @@ def title(name: str, sentence: str, *, term: str = "") -> None:
 
     The glossary opens at `term`, in a tab of its own, so that nothing on this page is lost.
     """
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="page_title"):
         st.title(name, anchor=False, width="content")
         address = f"glossary?{urlencode({'term': term})}" if term else "glossary"
         about = f"{term} in the glossary" if term else "Glossary"
