@@ -11,20 +11,23 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from mmh_core.store.archive import save_record
+from mmh_core.installation import assets
+from mmh_core.store.archive import load_record, save_record
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue
+from mmh_core.store.remarks import generations
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
+from mmh_core.store.run_files import file_sha256
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import ReviewTarget, annotate, verdict_rows
+from mmh_core.studies.images.run import ImageRun
 from mmh_core.studies.review.items import run_item
 from tests.chromium import (
     PATIENCE,
     REPOSITORY,
     AppServer,
     link,
-    opened_by_another,
     sees,
     serve,
     strangers,
@@ -86,13 +89,6 @@ def named(page: Page, name: str) -> None:
     field.press("Enter")
     sees(page, f"as {name}")
     field.blur()
-
-
-def enters(page: Page, name: str) -> None:
-    """Say who judges once a review page that has just been opened is complete."""
-    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
-    wait_for_app(page, timeout=PATIENCE / 1000)
-    named(page, name)
 
 
 def judge_by_keys(page: Page, keys: str) -> None:
@@ -183,8 +179,13 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
 
 def second_opinion(browser: Browser, address: str) -> None:
     """Judge as another person, who starts at their first open item and sees nobody's judgement."""
-    with opened_by_another(browser, address) as page:
-        enters(page, "Second")
+    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+        wait_for_app(page, timeout=PATIENCE / 1000)
+        named(page, "Second")
         at_item(page, 1)
         expect(page.locator('.st-key-rv_buttons [data-testid*="primary"]')).to_have_count(0)
         judge_by_keys(page, "tu")
@@ -193,8 +194,13 @@ def second_opinion(browser: Browser, address: str) -> None:
 
 def adjudication(browser: Browser, address: str) -> None:
     """Decide, as somebody who has not judged it, on the one item on which two differ."""
-    with opened_by_another(browser, address) as page:
-        enters(page, "Third")
+    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+        wait_for_app(page, timeout=PATIENCE / 1000)
+        named(page, "Third")
         page.get_by_role("tab", name="Agreement").click()
         sees(page, "1 item with different judgements")
         sees(page, re.compile("Reviewer 1: exact copy; Second: template copy"))
@@ -409,6 +415,54 @@ def _tabbed_to(page: Page, element: Locator) -> None:
     raise AssertionError("the Tab key does not reach it")
 
 
+def test_generate_now_brings_images_to_an_item_without_any_and_the_log_names_them(
+    case: tuple[AppServer, QueueRecord], browser_page: Page
+) -> None:
+    server, _ = case
+    file = open_queues(server.data / "review.sqlite")
+    shipped = load_record(assets() / "images" / "duplicate.safetensors", ImageRun).sha256
+    bare = ReviewItem(COPIED, (3,), "pocket-sd", shipped)
+    queue = create_queue(file, "Alone", model="pocket-sd", model_sha256=shipped, items=[bare])
+    page = browser_page
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{server.url}/review?queue={queue.id}")
+    exact = page.get_by_role("button", name=re.compile("Exact copy")).first
+    named(page, "Generator")
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    expect(exact).to_be_disabled(timeout=PATIENCE)
+    images = page.locator(".stMain .im img")
+    expect(images).to_have_count(0)
+    page.get_by_role("button", name="Generate now").click()
+    # The page fills by itself: an image of the seed, beside its nearest training image.
+    expect(page.get_by_text(re.compile("^1 image, view of Mount Arven")).first).to_be_visible(
+        timeout=PATIENCE
+    )
+    sees(page, re.compile("^Generated here by Generator, .* after the item was sealed: 1 image"))
+    expect(images.first).to_be_visible(timeout=PATIENCE)
+    expect(
+        page.get_by_role("radio", name=re.compile("^seed 3: "))
+        .or_(page.get_by_role("button", name=re.compile("^seed 3: ")))
+        .first
+    ).to_be_visible(timeout=PATIENCE)
+    [row] = generations(verdict_rows(file, queue.id, 1))
+    [kept] = [
+        path
+        for path in (server.data / "runs").glob("*.safetensors")
+        if file_sha256(path) == row.image
+    ]
+    run = load_record(kept, ImageRun)
+    assert run.config.prompts == (COPIED,) and [image.seed for image in run.images] == [3]
+    assert (row.reviewer, row.identified) == ("Generator", "typed name")
+    sees(page, re.compile(f"names the run, {row.image[:12]}"))
+    # With an image before one's eyes no reason is asked for.
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    expect(exact).to_be_enabled(timeout=PATIENCE)
+    page.keyboard.press("e")
+    sees(page, re.compile("Item 1: exact copy, recorded"))
+    assert [row.role for row in verdict_rows(file, queue.id)] == ["generation", ""]
+    assert verify(file, queue.id).whole
+
+
 @pytest.mark.parametrize("delay", [5, 40, 120])
 def test_fast_keys_judge_only_what_was_on_the_screen(
     case: tuple[AppServer, QueueRecord], browser_page: Page, delay: int
@@ -417,7 +471,9 @@ def test_fast_keys_judge_only_what_was_on_the_screen(
     page, who = browser_page, f"Fast {delay}"
     page.set_default_timeout(PATIENCE)
     page.goto(f"{server.url}/review?queue={queue.id}")
-    enters(page, who)
+    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    named(page, who)
     at_item(page, 1)
     page.evaluate(WATCH)
     page.keyboard.type("ennetnuenz", delay=delay)
@@ -448,7 +504,9 @@ def test_fast_keys_leave_notes_and_tags_as_they_are(
         annotate(file, ReviewTarget(queue.id, item, who, 0), f"note {item}", [f"tag {item}"])
     page.set_default_timeout(PATIENCE)
     page.goto(f"{server.url}/review?queue={queue.id}")
-    enters(page, who)
+    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    named(page, who)
     at_item(page, 1)
     page.keyboard.type("etn" * 12, delay=delay)
     page.wait_for_timeout(1000)
