@@ -110,7 +110,7 @@ def _calibration(at: Furnishing) -> None:
     )
 
 
-def _normal(at: Furnishing) -> None:
+def _reference_prompts(at: Furnishing) -> None:
     from mmh_core.studies.detection.reference_prompts import pocket_reference_prompts
     from mmh_core.subject.calibration import empty_calibration, image_calibration
 
@@ -212,11 +212,12 @@ def _mitigation_benchmark(at: Furnishing) -> None:
 
 
 #: The stages of what is calibrated, which the build of the model runs as well.
+#: "normal" calibrates the reference prompts: the name under which stages and their parts are kept.
 CALIBRATIONS = ("calibration", "normal", "early", "cause", "detectors")
 #: In the order in which each uses what those before it made.
 STAGES: dict[str, Callable[[Furnishing], None]] = {
     "calibration": _calibration,
-    "normal": _normal,
+    "normal": _reference_prompts,
     "early": _early,
     "cause": _cause,
     "detectors": calibrated_detectors,

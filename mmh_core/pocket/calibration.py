@@ -57,7 +57,7 @@ class LidNoiseScale:
     of conditional LID, memorized against varied and open captions, and the rank correlation of LID
     with the true LID on held-out images: the scale has the largest sum of the two, or, where
     `bias` is known, the least bias among those whose sum is not clearly less. `bias` (K,) is the
-    mean of LID less the true LID on held-out images, empty in older files. `normal_lid` are the
+    mean of LID less the true LID on held-out images, empty in older files. `reference_lid` are the
     conditional LIDs of images of varied and open captions there.
     """
 
@@ -65,7 +65,7 @@ class LidNoiseScale:
     deltas: tuple[float, ...]
     auc: tuple[float, ...]
     rank: tuple[float, ...]
-    normal_lid: tuple[float, ...]
+    reference_lid: tuple[float, ...]
     bias: tuple[float, ...] = ()
 
 
@@ -97,22 +97,20 @@ def calibrate(
     held, true = held_out_sample(world, parity=0, count=_HELD_OUT)
     pixels, texts = held_out_images(world, held)
     latents = encode_images(model, pixels)
-    auc, rank, normal = [], [], []
+    auc, rank, reference = [], [], []
     for number, delta in enumerate(DELTAS):
         yield Progress(0.4 + 0.12 * number, f"Estimating LID at noise scale {delta:g}", None)
         lid = trial_lids(model, trials, math.log(delta))
         held_lid = lid_at(model, latents, math.log(delta), prompts=texts, images=pixels)
         auc.append(float(area_under_curve(-lid[memorized], -lid[~memorized])))
         rank.append(rank_correlation(held_lid, true))
-        normal.append(tuple(lid[~memorized].tolist()))
+        reference.append(tuple(lid[~memorized].tolist()))
     best = int(np.argmax(np.add(auc, rank)))
+    scale = LidNoiseScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), reference[best])
     yield Progress(
         1.0,
         f"LID is estimated at noise scale {DELTAS[best]:g}",
-        ImageCalibration(
-            thresholds,
-            LidNoiseScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best]),
-        ),
+        ImageCalibration(thresholds, scale),
     )
 
 

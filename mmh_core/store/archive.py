@@ -64,6 +64,7 @@ _RENAMED_FIELDS = {
     "ImageMap": {"copies": "multiplicity"},
     "ImageRun": {"agreement": "seed_similarity", "normal": "reference"},
     "LabelledPrompt": {"copies": "multiplicity", "aside": "exclusion"},
+    "LidNoiseScale": {"normal_lid": "reference_lid"},
     "NetworkRow": {"true": "tpr", "false": "fpr", "spread": "deviation"},
     "PointEstimates": {"true_lid": "data_lid"},
     "PromptScan": {

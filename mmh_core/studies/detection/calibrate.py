@@ -67,17 +67,17 @@ def calibrate_detectors(
     """
     model, training_set = subject.model, subject.training_set
     calibrating = [p for p in labelled if p.split == "calibration" and p.counted]
-    normal = torch.tensor([not row.memorized for row in calibrating])
-    if not bool(normal.any()):
+    is_reference = torch.tensor([not row.memorized for row in calibrating])
+    if not bool(is_reference.any()):
         raise MMHError("There are no reference prompts to calibrate on: add some.")
-    if not bool(normal.all()):
-        check_labels(~normal)
+    if not bool(is_reference.all()):
+        check_labels(~is_reference)
     yield Progress(0.0, "Choosing where to read", None)
     if early is not None:
         early.check(model)
         times = early.high, early.low
     else:
-        published = tune or bool(normal.all())
+        published = tune or bool(is_reference.all())
         times = PUBLISHED_TIMES if published else early_times(model, labelled, seeds[:2])
     scale = training_set.log_delta if log_delta is None and training_set is not None else log_delta
     if scale is None:
@@ -100,7 +100,7 @@ def calibrate_detectors(
         None,
         left_out=left_out,
     )
-    tune, half = tune and not bool(normal.all()), None
+    tune, half = tune and not bool(is_reference.all()), None
     grids = {name: grid_settings(one) if tune else (one,) for name, one in detectors.items()}
     yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(calibrating)}", None)
     texts = [row.prompt for row in calibrating]
@@ -113,11 +113,11 @@ def calibrate_detectors(
         )
     if half is None:
         raise ValueError("No prompt was measured.")
-    settings, at_settings = tuned(half.found, ~normal, grids)
+    settings, at_settings = tuned(half.found, ~is_reference, grids)
     half = replace(half, found=at_settings)
     if tune:
         empty = _at_settings(empty, settings)
-    yield Progress(1.0, "Calibrated", _calibrated(empty, half, normal, early))
+    yield Progress(1.0, "Calibrated", _calibrated(empty, half, is_reference, early))
 
 
 def _at_settings(
@@ -147,25 +147,26 @@ def _usable(
 def _calibrated(
     empty: DetectorCalibration,
     half: Measured,
-    normal: Tensor,
+    is_reference: Tensor,
     early: EarlyCalibration | None,
 ) -> DetectorCalibration:
     """Return the scores of reference prompts, and the combined score where there are others."""
     estimates = []
     for name, measurement in half.found.items():
-        columns = measurement.values.reshape(len(normal), len(empty.seeds), -1)
+        columns = measurement.values.reshape(len(is_reference), len(empty.seeds), -1)
+        reference = columns[is_reference]
         estimates.append(
-            ReferenceMeasurements(name, columns[normal], measurement.nfe, measurement.generation)
+            ReferenceMeasurements(name, reference, measurement.nfe, measurement.generation)
         )
     alone = replace(empty, estimates=tuple(estimates))
     if early is not None:
         alone = alone.scanning_by(early)
     for name in alone.names:
         alone.reference_scores(name)  # Refused here, where the person can calibrate anew.
-    if bool(normal.all()) or not set(combined_score.COMBINED) & set(half.found):
+    if bool(is_reference.all()) or not set(combined_score.COMBINED) & set(half.found):
         return alone
     scores = alone.scores({name: measurement.values for name, measurement in half.found.items()})
-    return replace(alone, combined=fit_combined(scores, ~normal))
+    return replace(alone, combined=fit_combined(scores, ~is_reference))
 
 
 def lid_noise_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:

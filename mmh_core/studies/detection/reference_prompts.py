@@ -27,7 +27,7 @@ from mmh_core.text_to_image.requests import Sampling
 
 #: Seeds that nothing else uses.
 SEEDS = (90_000, 90_001, 90_002)
-_NORMAL = ("open", "varied")
+_REFERENCE_KINDS = ("open", "varied")
 #: Reference prompts of the second world.
 _SECOND = 40
 
@@ -40,7 +40,7 @@ def pocket_prompts(folder: Path, seed: int) -> tuple[str, ...]:
     if world_number(folder) == 2:
         return second_references(folder, _SECOND)
     table = calibration_captions(seed)
-    return tuple(str(text) for text in table[table.kind.isin(_NORMAL)].caption)
+    return tuple(str(text) for text in table[table.kind.isin(_REFERENCE_KINDS)].caption)
 
 
 def reference_study(

@@ -54,8 +54,8 @@ def test_the_scale_at_which_lid_ranks_and_separates_is_chosen(tables: Tables, be
     assert scale.rank[place] == pytest.approx(1)
     assert scale.auc[place] > 0.99
     # The LIDs of images of captions that are not duplicated, at the chosen scale.
-    assert np.mean(scale.normal_lid) == pytest.approx(9, abs=0.6)
-    assert len(scale.normal_lid) == 30
+    assert np.mean(scale.reference_lid) == pytest.approx(9, abs=0.6)
+    assert len(scale.reference_lid) == 30
 
 
 def test_both_figures_count_alike(tables: Tables) -> None:
