@@ -28,6 +28,7 @@ from tests.chromium import (
     REPOSITORY,
     AppServer,
     link,
+    opened_by_another,
     sees,
     serve,
     strangers,
@@ -89,6 +90,13 @@ def named(page: Page, name: str) -> None:
     field.press("Enter")
     sees(page, f"as {name}")
     field.blur()
+
+
+def enters(page: Page, name: str) -> None:
+    """Say who judges once a review page that has just been opened is complete."""
+    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    named(page, name)
 
 
 def judge_by_keys(page: Page, keys: str) -> None:
@@ -179,13 +187,8 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
 
 def second_opinion(browser: Browser, address: str) -> None:
     """Judge as another person, who starts at their first open item and sees nobody's judgement."""
-    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.goto(address)
-        page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
-        wait_for_app(page, timeout=PATIENCE / 1000)
-        named(page, "Second")
+    with opened_by_another(browser, address) as page:
+        enters(page, "Second")
         at_item(page, 1)
         expect(page.locator('.st-key-rv_buttons [data-testid*="primary"]')).to_have_count(0)
         judge_by_keys(page, "tu")
@@ -194,13 +197,8 @@ def second_opinion(browser: Browser, address: str) -> None:
 
 def adjudication(browser: Browser, address: str) -> None:
     """Decide, as somebody who has not judged it, on the one item on which two differ."""
-    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.goto(address)
-        page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
-        wait_for_app(page, timeout=PATIENCE / 1000)
-        named(page, "Third")
+    with opened_by_another(browser, address) as page:
+        enters(page, "Third")
         page.get_by_role("tab", name="Agreement").click()
         sees(page, "1 item with different judgements")
         sees(page, re.compile("Reviewer 1: exact copy; Second: template copy"))
@@ -427,7 +425,7 @@ def test_generate_now_brings_images_to_an_item_without_any_and_the_log_names_the
     page.set_default_timeout(PATIENCE)
     page.goto(f"{server.url}/review?queue={queue.id}")
     exact = page.get_by_role("button", name=re.compile("Exact copy")).first
-    named(page, "Generator")
+    enters(page, "Generator")
     wait_for_app(page, timeout=PATIENCE / 1000)
     expect(exact).to_be_disabled(timeout=PATIENCE)
     images = page.locator(".stMain .im img")
@@ -471,9 +469,7 @@ def test_fast_keys_judge_only_what_was_on_the_screen(
     page, who = browser_page, f"Fast {delay}"
     page.set_default_timeout(PATIENCE)
     page.goto(f"{server.url}/review?queue={queue.id}")
-    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
-    wait_for_app(page, timeout=PATIENCE / 1000)
-    named(page, who)
+    enters(page, who)
     at_item(page, 1)
     page.evaluate(WATCH)
     page.keyboard.type("ennetnuenz", delay=delay)
@@ -504,9 +500,7 @@ def test_fast_keys_leave_notes_and_tags_as_they_are(
         annotate(file, ReviewTarget(queue.id, item, who, 0), f"note {item}", [f"tag {item}"])
     page.set_default_timeout(PATIENCE)
     page.goto(f"{server.url}/review?queue={queue.id}")
-    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
-    wait_for_app(page, timeout=PATIENCE / 1000)
-    named(page, who)
+    enters(page, who)
     at_item(page, 1)
     page.keyboard.type("etn" * 12, delay=delay)
     page.wait_for_timeout(1000)
