@@ -33,8 +33,8 @@ from tests.drawn_runs import HOSTILE, drawn_run
 from tests.views.pages import pages_html, sound
 from views import kept_runs, session, subjects
 from views.images import session as image_session
+from views.review import generate, state
 from views.review import session as review_session
-from views.review import state
 from views.review.reviewer import digest
 from views.review.zoom import drawn_region
 
@@ -59,7 +59,8 @@ def filled() -> QueueRecord:
     save_record(review_session.runs_folder() / RUN, run)
     items = [replace(run_item(run, i, file=RUN), score=9.0 - i) for i in range(2)]
     items += [
-        ReviewItem(f"plain prompt {i}", (0,), "pocket-sd", run.sha256, score=float(i), label="red")
+        # A list of prompts says which model, and not which weights.
+        ReviewItem(f"plain prompt {i}", (0,), "pocket-sd", "", score=float(i), label="red")
         for i in range(4)
     ]
     return create_queue(
@@ -659,7 +660,26 @@ def test_images_that_are_generated_in_an_item_are_named_in_the_log(queue: QueueR
     shown = captions(opened("bob", item="3"))
     assert f"Generated here by {FIRST}" in shown and row.image[:12] in shown
     assert "Generated here" not in captions(opened("bob", item="4"))
+    item = get_item(review_session.queues(), queue.id, 3, "").item
+    shown_run = review_session.run_of(item)
+    assert shown_run is not None and shown_run.config.prompts == (item.prompt,)
+    assert review_session.run_of(replace(item, model="another")) is None
+    assert review_session.run_of(replace(item, model_sha256="11" * 32)) is None
     assert verify(review_session.queues(), queue.id).whole
+
+
+def test_images_of_other_weights_are_not_recorded(queue: QueueRecord) -> None:
+    file = review_session.queues()
+    item = get_item(file, queue.id, 3, "").item
+    run = drawn_run()
+    path = review_session.runs_folder() / RUN
+    target = ReviewTarget(queue.id, 3, FIRST, 0, "typed name")
+    other = replace(item, model_sha256="11" * 32)
+    with pytest.raises(MMHError, match="has other weights here"):
+        generate._recorder(file, target, other)(run, path)
+    assert not generations(verdict_rows(file, queue.id))
+    generate._recorder(file, target, item)(run, path)
+    assert len(generations(verdict_rows(file, queue.id))) == 1
 
 
 def test_what_is_exported_is_what_was_judged_and_opens_elsewhere(

@@ -10,6 +10,7 @@ import streamlit as st
 
 from mmh_core.counting import plural
 from mmh_core.formats.times import local_minute
+from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.remarks import generations, record_generation
 from mmh_core.store.review_records import ReviewItem
@@ -83,10 +84,21 @@ def recorded(position: int) -> None:
         )
 
 
-def _recorder(file: SqliteFile, target: ReviewTarget) -> Callable[[ImageRun, Path], None]:
-    """Return what records a run in the log; the worker calls it, whoever looks then."""
+def _recorder(
+    file: SqliteFile, target: ReviewTarget, item: ReviewItem
+) -> Callable[[ImageRun, Path], None]:
+    """Return what records a run in the log; the worker calls it, whoever looks then.
+
+    It refuses a run of other weights than the item's: it would be evidence on another model.
+    """
 
     def record(run: ImageRun, path: Path) -> None:
+        if item.model_sha256 not in ("", run.sha256):
+            raise MMHError(
+                f"The model {quoted(item.model)} has other weights here than those with which "
+                "this item was measured, so its images are no evidence on the item: put the "
+                "earlier weights back, or scan the prompt again into a new queue."
+            )
         if run.images:
             words = f"{plural(len(run.images), 'image')} by {phrases.settings(run)}"
             record_generation(file, target, file_sha256(path), words)
@@ -116,7 +128,7 @@ def _submit(item: ReviewItem, position: int) -> None:
             frames=0,
         )
         target = ReviewTarget(state.queue(), position, state.reviewer(), 0, reviewer.identified())
-        job = image_session.submit_images(config, _recorder(review_session.queues(), target))
+        job = image_session.submit_images(config, _recorder(review_session.queues(), target, item))
     except (MMHError, ValueError) as error:
         state.refuse(error)
         return

@@ -173,10 +173,16 @@ def _file_sha256(path: str, stamp: int) -> str:
 
 
 def _run_here(item: ReviewItem) -> ImageRun | None:
-    """Return the newest run of an item's prompt that was made here, None without any."""
+    """Return the newest run of an item's prompt that was made here, None without any.
+
+    By the weights of the item; where it names none, by the model of its name.
+    """
     for run in image_session.past_runs(_NEWEST):
         generated = {image.prompt for image in run.images}
-        if item.prompt in generated and run.sha256 == item.model_sha256:
+        same = run.sha256 == item.model_sha256
+        if item.prompt in generated and (
+            same or (not item.model_sha256 and run.config.model == item.model)
+        ):
             return run
     return None
 
