@@ -21,7 +21,8 @@ from mmh_core.files import write_bytes, write_text
 
 Record = Mapping[str, object]
 #: What a packed file may be called: one of a folder of measurements, or one beside these.
-_PACKED = re.compile(r"(?:[\w-]+/)?[\w.-]+\.json", re.ASCII)
+#: Items have names of two words as well ("color shift").
+_PACKED = re.compile(r"(?:[\w-]+/)?[\w. -]+\.json", re.ASCII)
 #: The same bytes, whenever something is packed.
 _DATE = (1980, 1, 1, 0, 0, 0)
 

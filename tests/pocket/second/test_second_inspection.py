@@ -16,7 +16,7 @@ import torch
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.check import check_second
 from mmh_core.pocket.second.generated import ImageCounts, read_sheet, write_sheet
-from mmh_core.pocket.second.inspection import Inspection
+from mmh_core.pocket.second.inspection import PACKED, Inspection
 from mmh_core.pocket.second.kept import KeptMeasurement, pack, unpack
 from mmh_core.pocket.second.network_figures import network_rows, own_shares, part_rows
 from mmh_core.pocket.second.pairs import (
@@ -27,8 +27,9 @@ from mmh_core.pocket.second.pairs import (
     write_pairs,
 )
 from mmh_core.pocket.second.plan import STAGES, TINY
+from mmh_core.pocket.second.searched import CHANGES
 from mmh_core.pocket.second.stages import run_stage
-from mmh_core.pocket.second.training import Workshop
+from mmh_core.pocket.second.training import SHIPPED, Workshop
 from mmh_core.records import MMHError
 from tests.pocket.second.tiny_build import write_truth
 
@@ -249,6 +250,25 @@ def test_what_is_measured_comes_back_on_another_machine(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no measurement"):
         unpack(tmp_path / "check.zip", there, "..")
     assert not (tmp_path / "out.json").exists()
+
+
+def test_all_that_is_shipped_of_the_check_is_read(tmp_path: Path) -> None:
+    path = SHIPPED / PACKED
+    with zipfile.ZipFile(path) as packed:
+        names = packed.namelist()
+    for part in {name.partition("/")[0] for name in names}:
+        unpack(path, tmp_path, part)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert sorted(file.relative_to(tmp_path).as_posix() for file in files) == sorted(names)
+
+
+@pytest.mark.parametrize("item", [*CHANGES, "small-100", "0.35-b"])
+def test_names_of_items_are_read_back(item: str, tmp_path: Path) -> None:
+    measured = KeptMeasurement("", tmp_path / "here" / "m", (item,), lambda each: [{"a": each}])
+    list(measured.run())
+    pack((tmp_path / "here" / "m").iterdir(), tmp_path / "here", tmp_path / "check.zip")
+    unpack(tmp_path / "check.zip", tmp_path / "there", "m")
+    assert KeptMeasurement("", tmp_path / "there" / "m", (item,), measured.measure).complete
 
 
 def test_sheets_give_images_back(tmp_path: Path) -> None:
