@@ -55,6 +55,7 @@ from mmh_core.text_to_image.model import TextToImage
 STAGES = (DENOISERS[0], *SMALL_STAGES)
 _NONE = math.nan
 FIGURE = "cause from the training set and the model, balanced accuracy"
+BASELINE = "the same by repetitions in the training set alone"
 #: Groups of captions, each with the cause that is true of its copies.
 EXACT, NEAR, TEMPLATE = "exact duplicates", "near-duplicates", "templates"
 UNIQUE, SMALL = "unique images", "exact duplicates in a small set"
@@ -214,7 +215,9 @@ class NetworkCauses:
 def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
     """Return the balanced accuracy of the cause over the groups, each group, and each network.
 
-    Without a training set every cause has to be called not identifiable.
+    Beside it stands what the count of repetitions in the training set says alone: data where an
+    image is repeated, else overfitting. Without a training set every cause has to be called not
+    identifiable.
     """
     right = torch.tensor(
         [cause_of(each.case.model, each.case.data).label == each.case.truth for each in cases],
@@ -222,10 +225,17 @@ def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
     )
     groups, captions = [each.group for each in cases], [each.caption for each in cases]
     value = clustered_recall(right, groups, captions)
+    by_count = torch.tensor(
+        [(DATA if each.case.data.repeated else OVERFITTING) == each.case.truth for each in cases],
+        dtype=torch.bool,
+    )
+    baseline = clustered_recall(by_count, groups, captions)
     # Every group that is asked for has to have been copied.
     whole = complete and set(groups) == set(TRUTHS)
-    ends = (value.value, value.low, value.high) if whole else (_NONE, _NONE, _NONE)
-    rows = [Row(FIGURE, *ends, 0.9, "least", len(cases))]
+    rows = [
+        Row(FIGURE, *_ends(value, whole), 0.9, "least", len(cases)),
+        Row(BASELINE, *_ends(baseline, whole), 0.0, "none", len(cases)),
+    ]
     for group in TRUTHS:
         rows.append(_part(f"of these, {group}", cases, right, [g == group for g in groups]))
     for stage in dict.fromkeys(each.network for each in cases):
@@ -238,6 +248,10 @@ def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
     return rows
 
 
+def _ends(interval: Interval, known: bool) -> tuple[float, float, float]:
+    return (interval.value, interval.low, interval.high) if known else (_NONE, _NONE, _NONE)
+
+
 def _part(
     figure: str, cases: Sequence[NetworkCase], right: torch.Tensor, chosen: list[bool]
 ) -> Row:
@@ -247,9 +261,7 @@ def _part(
         if taken:
             captions.setdefault(each.caption, []).append(hit)
     shares = torch.tensor([sum(hits) / len(hits) for hits in captions.values()])
-    interval = mean_share_interval(shares)
-    ends = (interval.value, interval.low, interval.high)
-    return Row(figure, *ends, 0.0, "none", sum(chosen))
+    return Row(figure, *_ends(mean_share_interval(shares), True), 0.0, "none", sum(chosen))
 
 
 def caption_groups(inspection: Inspection, stage: str, most: int) -> dict[str, list[int]]:

@@ -19,6 +19,7 @@ from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.statistics.agreement import clustered_recall
 from mmh_core.statistics.intervals import Interval, mean_share_interval
 from mmh_core.studies.detection.network_causes import (
+    BASELINE,
     EXACT,
     FIGURE,
     NEAR,
@@ -65,6 +66,14 @@ def case(group: str, caption: int, *, right: bool = True, network: str = "n") ->
         group,
         CauseCase(ModelLids(exactly(1.0), elsewhere), data, TRUTHS[group]),
     )
+
+
+def test_repetitions_alone_tell_neither_templates_nor_both_causes() -> None:
+    cases = [case(group, n) for n, group in enumerate(TRUTHS)]
+    rows = {row.figure: row for row in accuracy_rows(cases, complete=True)}
+    assert rows[FIGURE].value == 1
+    assert rows[BASELINE].value == pytest.approx(0.6)
+    assert not rows[BASELINE].short
 
 
 def test_groups_count_alike_and_captions_are_the_clusters() -> None:
