@@ -29,6 +29,7 @@ from mmh_core.memorization.cause import (
     ModelLids,
     TrainingNeighborhood,
     cause_of,
+    clearly_below,
 )
 from mmh_core.memorization.cause_calibration import CauseCalibration, CauseCase, calibrate_cause
 from mmh_core.pocket.batches import as_tensor
@@ -56,6 +57,7 @@ STAGES = (DENOISERS[0], *SMALL_STAGES)
 _NONE = math.nan
 FIGURE = "cause from the training set and the model, balanced accuracy"
 BASELINE = "the same by repetitions in the training set alone"
+NETWORK_BASELINE = "the same by repetitions and the network's LID on reference prompts alone"
 #: Groups of captions, each with the cause that is true of its copies.
 EXACT, NEAR, TEMPLATE = "exact duplicates", "near-duplicates", "templates"
 UNIQUE, SMALL = "unique images", "exact duplicates in a small set"
@@ -215,9 +217,11 @@ class NetworkCauses:
 def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
     """Return the balanced accuracy of the cause over the groups, each group, and each network.
 
-    Beside it stands what the count of repetitions in the training set says alone: data where an
-    image is repeated, else overfitting. Without a training set every cause has to be called not
-    identifiable.
+    Beside it stands what repetitions in the training set say alone (data where an image is
+    repeated, else overfitting), and with one LID of each network: both where an image is repeated
+    and the LID of reference prompts is below the usual data LID. The intervals are over captions,
+    of these networks: `BOTH` and `DATA` are true of one network each. Without a training set every
+    cause has to be called not identifiable.
     """
     right = torch.tensor(
         [cause_of(each.case.model, each.case.data).label == each.case.truth for each in cases],
@@ -229,13 +233,16 @@ def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
         [(DATA if each.case.data.repeated else OVERFITTING) == each.case.truth for each in cases],
         dtype=torch.bool,
     )
-    baseline = clustered_recall(by_count, groups, captions)
+    by_network = torch.tensor([_simple(each.case) == each.case.truth for each in cases]).bool()
     # Every group that is asked for has to have been copied.
     whole = complete and set(groups) == set(TRUTHS)
+    count = len(cases)
     rows = [
-        Row(FIGURE, *_ends(value, whole), 0.9, "least", len(cases)),
-        Row(BASELINE, *_ends(baseline, whole), 0.0, "none", len(cases)),
+        Row(FIGURE, *_ends(value, whole), 0.9, "least", count),
     ]
+    for figure, hits in ((BASELINE, by_count), (NETWORK_BASELINE, by_network)):
+        ends = _ends(clustered_recall(hits, groups, captions), whole)
+        rows.append(Row(figure, *ends, 0.0, "none", count))
     for group in TRUTHS:
         rows.append(_part(f"of these, {group}", cases, right, [g == group for g in groups]))
     for stage in dict.fromkeys(each.network for each in cases):
@@ -248,8 +255,17 @@ def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
     return rows
 
 
-def _ends(interval: Interval, known: bool) -> tuple[float, float, float]:
-    return (interval.value, interval.low, interval.high) if known else (_NONE, _NONE, _NONE)
+def _simple(case: CauseCase) -> CauseLabel:
+    """Return the cause by repetitions and the network's LID on reference prompts alone."""
+    overfitted = clearly_below(case.model.elsewhere, case.data.usual)
+    if not case.data.repeated:
+        return OVERFITTING
+    return BOTH if overfitted else DATA
+
+
+def _ends(interval: Interval, whole: bool) -> tuple[float, float, float]:
+    """Return value and ends, NaN where what it is of is not measured as a whole."""
+    return (interval.value, interval.low, interval.high) if whole else (_NONE, _NONE, _NONE)
 
 
 def _part(

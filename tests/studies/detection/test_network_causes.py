@@ -23,6 +23,7 @@ from mmh_core.studies.detection.network_causes import (
     EXACT,
     FIGURE,
     NEAR,
+    NETWORK_BASELINE,
     SMALL,
     STAGES,
     TEMPLATE,
@@ -68,12 +69,14 @@ def case(group: str, caption: int, *, right: bool = True, network: str = "n") ->
     )
 
 
-def test_repetitions_alone_tell_neither_templates_nor_both_causes() -> None:
+def test_simpler_rules_stand_beside_the_rule_of_the_cause() -> None:
     cases = [case(group, n) for n, group in enumerate(TRUTHS)]
     rows = {row.figure: row for row in accuracy_rows(cases, complete=True)}
     assert rows[FIGURE].value == 1
+    # Repetitions alone tell neither templates nor both causes; with the network's LID the latter.
     assert rows[BASELINE].value == pytest.approx(0.6)
-    assert not rows[BASELINE].short
+    assert rows[NETWORK_BASELINE].value == pytest.approx(0.8)
+    assert not rows[BASELINE].short and not rows[NETWORK_BASELINE].short
 
 
 def test_groups_count_alike_and_captions_are_the_clusters() -> None:
