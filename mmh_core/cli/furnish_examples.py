@@ -45,7 +45,7 @@ def mitigation_examples(at: Furnishing) -> None:
 
 
 def mitigation_example(at: Furnishing, path: Path, config: MitigationConfig) -> None:
-    """Make a finished comparison with its robustness, and the words that matter beside it."""
+    """Make a finished comparison with its robustness; renew its file of tokens if it has one."""
     from mmh_core.store.archive import save_record
     from mmh_core.studies.mitigation.captions import paraphrases_listed
     from mmh_core.studies.mitigation.robustness import robust_study
@@ -57,10 +57,10 @@ def mitigation_example(at: Furnishing, path: Path, config: MitigationConfig) -> 
     listed = paraphrases_listed(at.folder, config.prompts[0])
     run = run_steps(robust_study(run, subject, listed, kept=kept))
     save_record(path, run)
-    words = path.with_name(f"{path.stem}-tokens{path.suffix}")
-    if words.exists():
+    tokens = path.with_name(f"{path.stem}-tokens{path.suffix}")
+    if tokens.exists():
         first = replace(config, prompts=config.prompts[:1])
-        save_record(words, run_steps(token_study(first, subject, run.cells[0].latents)))
+        save_record(tokens, run_steps(token_study(first, subject, run.cells[0].latents)))
 
 
 def training_example(at: Furnishing) -> None:

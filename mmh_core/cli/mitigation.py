@@ -175,9 +175,10 @@ def mitigation_benchmark(
 ) -> None:
     """Compare all mitigations over held-out captions; print the tables as Markdown.
 
-    Strengths are chosen on the other half of the captions. Finished captions are kept in the work
-    folder, so that a stopped benchmark resumes with --resume. The shipped model has captions of
-    its own; another one needs a table of them by --prompts, and an index of its training images.
+    Strengths are chosen on a third as many captions of the other half, at least two. Finished
+    captions are kept in the work folder, so that a stopped benchmark resumes with --resume. The
+    shipped model has captions of its own; another one needs a table of them by --prompts, and an
+    index of its training images.
     """
     from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
     from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark

@@ -39,7 +39,7 @@ class RepresentationSpread(OneColumn):
     grid: ClassVar[Grid] = {"t": IMAGE_TIMES}
 
     def lacking(self, model: TextToImage, seeds: int) -> str:
-        """Return what a network that is not U-shaped does not have."""
+        """Return why it cannot be computed of a model, "" for a network with a middle block."""
         return f"{model.name} has no middle block" if middle_block(model) is None else ""
 
     @torch.no_grad()

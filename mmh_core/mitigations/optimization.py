@@ -16,7 +16,8 @@ class Optimized:
     """The outcome of an optimization of B rows.
 
     `values` (B, ...), `before` and `after` (B,) the losses there, `steps` the number of steps that
-    were taken, and `evaluations` how often the loss was evaluated, the last time without gradient.
+    were taken, and `evaluations` how often the loss was evaluated, the last time without a
+    backward pass.
     """
 
     values: Tensor
@@ -32,14 +33,15 @@ def descend(
     """Lower `loss(values)` (B,) by AdamW until it is at most `target`, in at most `steps` steps.
 
     Weight decay is AdamW's usual .01. A row that has reached the target stays where it is, and no
-    row depends on the others: a seed gives the same result alone.
+    row depends on the others: a seed gives the same result alone. It yields before each pass, so
+    that a job can be stopped there.
     """
     values = start.detach().float().clone().requires_grad_()
     optimizer = torch.optim.AdamW([values], lr=rate)
     before: Tensor | None = None
     taken = 0
     while True:
-        # Outside of every context, which would else be in force in the caller.
+        # Never inside enable_grad, which would stay in force for the caller.
         yield
         with torch.enable_grad():
             losses = loss(values)

@@ -36,8 +36,9 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 class Recoloring:
     """The training image that an image fits best once its colors are changed.
 
-    `row` is its row in the training images, `correlation` R, `ties` how many others fit as well,
-    `outside` whether the colors of the image lie beyond those of every training image.
+    `row` is its row in the training images, `correlation` R, `ties` how many others fit as well
+    and at least `LIKELY`, `outside` whether one of the statistics of the image's colors lies
+    beyond the range of that statistic over all training images.
     """
 
     row: int
@@ -48,7 +49,10 @@ class Recoloring:
 
 @dataclass(frozen=True, eq=False)
 class _Colors:
-    """Orthonormal bases (M, 3, P) of the centered channels, ranges of `_color_statistics`."""
+    """Orthonormal bases (M, 3, P) of the centered channels of M training images.
+
+    `low` and `high` (12,) are the ranges of `_color_statistics` over all of them.
+    """
 
     bases: Tensor
     low: Tensor

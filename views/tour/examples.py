@@ -21,9 +21,10 @@ _FREE = "not memorized"
 
 @dataclass(frozen=True)
 class ImageExample:
-    """A finished run of one prompt: of its `images` images `copies` are copies, `free` are not.
+    """A finished run of one prompt: of its `images` images `copies` are copies.
 
-    `similarity` is the mean similarity to the nearest training images.
+    `exact` of these are exact copies. `free` images have the verdict not memorized; what is left
+    is suspicious or undecided. `similarity` is the mean similarity to the nearest training images.
     """
 
     path: Path

@@ -83,7 +83,8 @@ def show(
 ) -> None:
     """Show a job of this server, called `noun`: live while it runs, as a result afterwards.
 
-    Without a job or a result the example stands there, below the reason.
+    Without a job or a result the example stands there, below the reason; a job that was cancelled
+    before it ran shows that alone.
     """
     if job is None:
         example()

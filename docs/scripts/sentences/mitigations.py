@@ -19,8 +19,9 @@ def counted(data: Path) -> str:
     return (
         f"{plural(len(test), 'memorized caption')} of the test half ({kinds}), "
         f"{plural(len(found['seeds']), 'seed')} "
-        f"each, {found['steps']} steps, guidance {found['guidance']:g}; {PERCENT} intervals by "
-        "bootstrap over captions. Each strength is the smallest that left at most "
+        f"each, {found['steps']} steps, guidance {found['guidance']:g}; {PERCENT} intervals over "
+        "captions ([which ones](../explanation/statistics.md)). Each strength is the smallest "
+        "that left at most "
         f"{percent(ENOUGH)} of the images a copy or not solved on "
         f"{plural(len(chosen), 'caption')} of the other half, else the strongest. **Solved**: no "
         "copy by the search, LID risen beyond its error, alignment at least nine tenths of that "

@@ -79,7 +79,11 @@ def early_figures(scores: EarlyScores, i: int, *, flagged: bool) -> dict[str, Va
 
 
 def run_figures(run: ImageRun) -> dict[str, Value]:
-    """Return the figures of a prompt's images: the worst verdict, means, the nearest copy."""
+    """Return the figures of a prompt's images.
+
+    The most severe verdict, the copy rate (`copies`), the largest similarity and the training
+    image that has it, copied or not, and the means of LID and of its percentile (0 to 1).
+    """
     copies = [image.copy for image in run.images if image.copy is not None]
     lids = [image.lid for image in run.images if image.lid is not None]
     near = [copy for copy in copies if not math.isnan(copy.similarity)]
