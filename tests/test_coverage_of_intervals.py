@@ -12,9 +12,9 @@ from scipy.stats import binom, binomtest
 from torch import Tensor
 
 from mmh_core.statistics.agreement import (
-    clustered_recall,
+    balanced_accuracy_interval,
+    clustered_balanced_accuracy,
     correlation_interval,
-    mean_recall,
     rank_correlation,
 )
 from mmh_core.statistics.areas import (
@@ -267,7 +267,7 @@ def test_balanced_accuracies(rates: tuple[float, ...], count: int) -> None:
 
     def interval(g: torch.Generator) -> Interval:
         right = torch.rand(len(true), generator=g) < torch.tensor(rates)[true]
-        return mean_recall(right, true.tolist())
+        return balanced_accuracy_interval(right, true.tolist())
 
     assert covers(interval, sum(rates) / len(rates)) >= LEAST
 
@@ -284,7 +284,7 @@ def test_balanced_accuracies_over_captions(rates: tuple[float, float], captions:
         fresh = torch.rand(8 * captions, generator=g) < torch.tensor(rates * 4 * captions)
         alike = torch.rand(8 * captions, generator=g) < 0.8
         right = torch.where(alike, own.repeat(4), fresh)
-        return clustered_recall(right, groups, clusters)
+        return clustered_balanced_accuracy(right, groups, clusters)
 
     assert covers(interval, sum(rates) / 2) >= LEAST
 

@@ -17,9 +17,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from mmh_core.statistics.agreement import (
     balanced_accuracy,
+    balanced_accuracy_interval,
     cohen_kappa,
     correlation_interval,
-    mean_recall,
     rank_correlation,
 )
 from mmh_core.statistics.areas import (
@@ -177,12 +177,12 @@ def test_balanced_accuracies_put_two_shares_together() -> None:
     true = torch.arange(24) < 12
     called = true.clone()
     called[:3] = False
-    found = mean_recall(called == true, true.tolist())
+    found = balanced_accuracy_interval(called == true, true.tolist())
     shares = share_interval(9, 12), share_interval(12, 12)
     assert found.value == pytest.approx(float(balanced_accuracy(called, true))) == 0.875
     low = math.hypot(*(one.value - one.low for one in shares)) / 2
     assert found.low == pytest.approx(0.875 - low) and found.high <= 1
-    assert math.isnan(mean_recall(called[:0], []).value)
+    assert math.isnan(balanced_accuracy_interval(called[:0], []).value)
 
 
 def test_pairing_takes_out_what_pairs_share() -> None:

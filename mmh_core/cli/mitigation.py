@@ -237,9 +237,9 @@ def comparison_table(run: MitigationRun) -> str:
         *("copies, attack", "copies, attack on reference prompts"),
     ]
     rows = []
-    judged = treatment_results(run)
-    for verdict in judged:
-        row = verdict.row
+    results = treatment_results(run)
+    for result in results:
+        row = result.row
         if not row.images:
             cells = [row.label, f"{row.treatment.strength:g}", row.refused]
             rows.append([*cells, *[""] * (len(names) - len(cells))])
@@ -251,16 +251,16 @@ def comparison_table(run: MitigationRun) -> str:
                 "" if base else _counted(row, kind)
                 for kind in ("solved", "not solved", "subject lost")
             ),
-            "" if base else verdict.references.effect,
+            "" if base else result.references.effect,
             f"{row.similarity.mean.value:.3f}",
             f"{row.alignment.mean.value:.3f}",
             f"{row.lid.mean.value:.1f}",
             f"{row.nfe:.0f}",
-            *robustness_words(verdict.robustness),
+            *robustness_words(result.robustness),
         ]
         cells = ["" if text == "nan" else text for text in figures]
         rows.append([row.label, f"{row.treatment.strength:g}", *cells])
-    return "\n".join([markdown_table(names, rows), "", *_conclusion(judged)])
+    return "\n".join([markdown_table(names, rows), "", *_conclusion(results)])
 
 
 def _counted(row: TreatmentRow, kind: str) -> str:
@@ -270,28 +270,26 @@ def _counted(row: TreatmentRow, kind: str) -> str:
     return f"{sum(outcome.kind == kind for outcome in row.outcomes)} of {len(row.outcomes)}"
 
 
-def _name(verdict: TreatmentResult) -> str:
+def _name(result: TreatmentResult) -> str:
     from mmh_core.mitigations.catalogue import mitigation_words
 
-    return mitigation_words(verdict.treatment.mitigation, verdict.treatment.strength)
+    return mitigation_words(result.treatment.mitigation, result.treatment.strength)
 
 
-def _conclusion(judged: tuple[TreatmentResult, ...]) -> list[str]:
+def _conclusion(results: tuple[TreatmentResult, ...]) -> list[str]:
     """Say which mitigation is best of those that pass, and why the others do not."""
     from mmh_core.studies.mitigation.verdict import best, nothing_to_solve
 
-    if nothing_to_solve(judged):
+    if nothing_to_solve(results):
         return ["No image is a copy without mitigation: there is nothing to solve."]
-    chosen = best(judged)
+    chosen = best(results)
     failed = [
-        verdict
-        for verdict in judged
-        if not verdict.passes and verdict.treatment.mitigation != "none"
+        result for result in results if not result.passes and result.treatment.mitigation != "none"
     ]
     if chosen is None:
         lines = ["None of these passes:"]
     else:
-        before, after = judged[0].row.alignment.mean.value, chosen.row.alignment.mean.value
+        before, after = results[0].row.alignment.mean.value, chosen.row.alignment.mean.value
         effect = chosen.references.effect
         step = " (give several by --reference-prompt)" if effect == "not checked" else ""
         lines = [
@@ -300,8 +298,8 @@ def _conclusion(judged: tuple[TreatmentResult, ...]) -> list[str]:
             f"{chosen.judgement.sentence}."
         ]
         lines += ["These mitigations do not pass:"] if failed else []
-    lines += [f"- {_name(verdict)}: {verdict.sentence}" for verdict in failed]
-    if judged[0].robustness is None:
+    lines += [f"- {_name(result)}: {result.sentence}" for result in failed]
+    if results[0].robustness is None:
         lines.append(
             "Robustness was not tried: --robust tries paraphrases, other seeds and an attack."
         )

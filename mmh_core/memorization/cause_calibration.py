@@ -17,7 +17,7 @@ from mmh_core.memorization.cause import (
     TrainingNeighborhood,
     cause_of,
 )
-from mmh_core.statistics.agreement import mean_recall
+from mmh_core.statistics.agreement import balanced_accuracy_interval
 
 #: Cases of a cause from which its probability is calibrated.
 FEWEST_CASES = 5
@@ -100,7 +100,7 @@ def calibrate_cause(cases: Sequence[CauseCase]) -> CauseCalibration:
         raise ValueError("A cause is calibrated on images of known cause, and there are none.")
     right = torch.tensor([cause_of(case.model, case.data).label == case.truth for case in cases])
     truths = [case.truth for case in cases]
-    accuracy = mean_recall(right, truths).value
+    accuracy = balanced_accuracy_interval(right, truths).value
     causes = tuple(cause for cause in CAUSES if truths.count(cause) >= FEWEST_CASES)
     weights = None
     if len(causes) > 1:

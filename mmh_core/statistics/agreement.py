@@ -91,11 +91,14 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
 
 
 def balanced_accuracy(called: Tensor, true: Tensor) -> Tensor:
-    """Return the mean of the shares (N,) bool called right in both groups; NaN without one."""
+    """Return the mean of sensitivity and specificity; NaN without a case of both kinds.
+
+    `called` and `true` (N,) bool are what each case was called and what it is.
+    """
     return (called[true].double().mean() + (~called[~true]).double().mean()) / 2
 
 
-def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
+def balanced_accuracy_interval(right: Tensor, truths: Sequence[Hashable]) -> Interval:
     """Return the balanced accuracy over any number of classes, with a 95 % interval.
 
     `right` (N,) bool is whether an answer is that of its class in `truths`. Exact intervals
@@ -109,7 +112,7 @@ def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
     return _mean_of([share_interval(int(group.sum()), len(group)) for group in groups])
 
 
-def clustered_recall(
+def clustered_balanced_accuracy(
     right: Tensor, groups: Sequence[Hashable], clusters: Sequence[Hashable]
 ) -> Interval:
     """Return the balanced accuracy over groups of answers that come in clusters.

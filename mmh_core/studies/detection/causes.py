@@ -17,7 +17,7 @@ from mmh_core.memorization.cause_calibration import (
     judged_cause,
 )
 from mmh_core.records import LabelledPrompt, Progress
-from mmh_core.statistics.agreement import mean_recall
+from mmh_core.statistics.agreement import balanced_accuracy_interval
 from mmh_core.statistics.intervals import Interval, half_width
 from mmh_core.studies.detection.benchmark_run import CauseResults
 from mmh_core.studies.detection.measured import Measured, measured
@@ -68,7 +68,7 @@ def cause_row(
     causes = [judged_cause(case.model, case.data, training_set.cause) for _, case in cases]
     truths = [case.truth for _, case in cases]
     right = torch.tensor([cause.label == true for cause, true in zip(causes, truths, strict=True)])
-    accuracy = mean_recall(right, truths)
+    accuracy = balanced_accuracy_interval(right, truths)
     return CauseResults(
         prompts=tuple(place for place, _ in cases),
         predicted=tuple(cause.label for cause in causes),

@@ -44,7 +44,7 @@ from mmh_core.records import LabelledPrompt
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
-from mmh_core.statistics.agreement import clustered_recall
+from mmh_core.statistics.agreement import clustered_balanced_accuracy
 from mmh_core.statistics.intervals import Interval, mean_share_interval
 from mmh_core.studies.detection.causes import LID, cause_cases
 from mmh_core.studies.detection.measured import Measured, measured
@@ -228,7 +228,7 @@ def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
         dtype=torch.bool,
     )
     groups, captions = [each.group for each in cases], [each.caption for each in cases]
-    value = clustered_recall(right, groups, captions)
+    value = clustered_balanced_accuracy(right, groups, captions)
     by_count = torch.tensor(
         [(DATA if each.case.data.repeated else OVERFITTING) == each.case.truth for each in cases],
         dtype=torch.bool,
@@ -241,7 +241,7 @@ def accuracy_rows(cases: Sequence[NetworkCase], complete: bool) -> list[Row]:
         Row(FIGURE, *_ends(value, whole), 0.9, "least", count),
     ]
     for figure, hits in ((BASELINE, by_count), (NETWORK_BASELINE, by_network)):
-        ends = _ends(clustered_recall(hits, groups, captions), whole)
+        ends = _ends(clustered_balanced_accuracy(hits, groups, captions), whole)
         rows.append(Row(figure, *ends, 0.0, "none", count))
     for group in TRUTHS:
         rows.append(_part(f"of these, {group}", cases, right, [g == group for g in groups]))

@@ -16,7 +16,7 @@ from mmh_core.pocket.second.generated import ImageCounts
 from mmh_core.pocket.second.inspection import Inspection
 from mmh_core.pocket.second.plan import TINY
 from mmh_core.retrieval.copy_evidence import copy_evidence
-from mmh_core.statistics.agreement import clustered_recall
+from mmh_core.statistics.agreement import clustered_balanced_accuracy
 from mmh_core.statistics.intervals import Interval, mean_share_interval
 from mmh_core.studies.detection.network_causes import (
     BASELINE,
@@ -112,7 +112,7 @@ def test_each_wrong_answer_costs_its_group_alone(group: str) -> None:
 
 def test_clustered_balanced_accuracy_of_one_group_is_the_mean_of_its_clusters() -> None:
     right = torch.tensor([True, True, False, True])
-    interval = clustered_recall(right, ["a"] * 4, ["x", "y", "y", "y"])
+    interval = clustered_balanced_accuracy(right, ["a"] * 4, ["x", "y", "y", "y"])
     expected = mean_share_interval(torch.tensor([1.0, 2 / 3]))
     for value, other in zip(
         (interval.value, interval.low, interval.high),
@@ -120,7 +120,7 @@ def test_clustered_balanced_accuracy_of_one_group_is_the_mean_of_its_clusters() 
         strict=True,
     ):
         assert value == pytest.approx(other)
-    assert math.isnan(clustered_recall(right[:0], [], []).value)
+    assert math.isnan(clustered_balanced_accuracy(right[:0], [], []).value)
 
 
 @pytest.fixture(scope="module")
