@@ -27,14 +27,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from mmh_core.store.item_search import ItemFilter, items_page, next_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.prompt_table import prompt_batches
 from mmh_core.store.queues import create_queue, queue_progress
+from mmh_core.store.review_log import ReviewTarget, judge
 from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.shards import ScanRow, read_rows, scan_folder, scan_manifest
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import ReviewTarget, judge
 
 Row = tuple[str, float, float, float, str]
 

@@ -19,8 +19,8 @@ from mmh_core.records import MMHError
 from mmh_core.store.review_records import MAX_NAME
 
 if TYPE_CHECKING:
+    from mmh_core.store.log_chain import ChainReport
     from mmh_core.store.sqlite_file import SqliteFile
-    from mmh_core.store.verdict_chain import ChainReport
     from mmh_core.subject.subject import Subject
 
 FILE = "review.sqlite"
@@ -133,7 +133,7 @@ def _verified(file: SqliteFile, queue: str, seals: list[str], runs: str) -> Chai
 
     `runs` is the sentence on its files of runs.
     """
-    from mmh_core.store.verdict_chain import verify
+    from mmh_core.store.log_chain import verify
 
     report = verify(file, queue, kept=seals[0] if seals else None)
     for seal in seals[1:]:

@@ -84,7 +84,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
         "log_delta": number(run.log_delta),
         "training_images": run.training_images,
         "embedder": run.embedder,
-        "treatments": [_treatment(verdict) for verdict in treatment_results(run)],
+        "treatments": [_treatment(result) for result in treatment_results(run)],
         "cells": [
             {
                 "cell": i,
@@ -97,7 +97,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
                 "noise_sha256": cell.noise_sha256,
                 "nfe": number(cell.nfe),
                 "seed_similarity": number(cell.seed_similarity),
-                "copies": list(cell.kinds),
+                "copy": list(cell.kinds),
                 "outcomes": [outcome.kind for outcome in _outcomes(run, cell)],
                 "reasons": [outcome.reason for outcome in _outcomes(run, cell)],
                 "contents": list(cell.contents),
@@ -124,8 +124,8 @@ def _outcomes(run: MitigationRun, cell: Cell) -> tuple[ImageOutcome, ...]:
     return () if base is None else image_outcomes(cell, base, rank_bound_of(run))
 
 
-def _treatment(verdict: TreatmentResult) -> dict[str, Any]:
-    row, references = verdict.row, verdict.references
+def _treatment(result: TreatmentResult) -> dict[str, Any]:
+    row, references = result.row, result.references
     record: dict[str, Any] = {
         "mitigation": row.treatment.mitigation,
         "strength": row.treatment.strength,
@@ -133,16 +133,16 @@ def _treatment(verdict: TreatmentResult) -> dict[str, Any]:
         "images": row.images,
         "refused": row.refused,
         "nfe": number(row.nfe),
-        "passes": verdict.passes,
-        "reasons": list(verdict.reasons),
+        "passes": result.passes,
+        "reasons": list(result.reasons),
         "solved": number(row.share("solved")),
         "not_solved": number(row.share("not solved")),
         "subject_lost": number(row.share("subject lost")),
         "cannot_be_judged": number(row.share("unknown")),
-        "criteria_passed": list(verdict.judgement.passed),
-        "criteria_failed": list(verdict.judgement.failed),
-        "criteria_not_judged": list(verdict.judgement.unknown),
-        "robustness": _robustness(verdict.robustness),
+        "criteria_passed": list(result.judgement.passed),
+        "criteria_failed": list(result.judgement.failed),
+        "criteria_not_judged": list(result.judgement.unknown),
+        "robustness": _robustness(result.robustness),
         "reference_prompts": references.effect,
         "reference_new_copies": references.new_copies,
         "reference_alignment_change": _interval(references.alignment),
@@ -182,7 +182,7 @@ def _interval(value: Interval) -> list[float | None]:
 def mitigation_report(run: MitigationRun, command: str) -> str:
     """Return the page about a comparison as HTML; it opens anywhere and loads nothing."""
     judged = treatment_results(run)
-    rows = [verdict.row for verdict in judged]
+    rows = [result.row for result in judged]
     others = range(1, len(run.config.prompts))
     references = [prompt for prompt in others if any(cell.prompt == prompt for cell in run.cells)]
     return render(
@@ -192,9 +192,7 @@ def mitigation_report(run: MitigationRun, command: str) -> str:
         summary=paragraph(judged),
         failed=_failed(judged),
         chart=Markup(frontier_svg(rows)),
-        rows=[
-            _row(i + 1, verdict.row) | _outcome_cells(verdict) for i, verdict in enumerate(judged)
-        ],
+        rows=[_row(i + 1, result.row) | _outcome_cells(result) for i, result in enumerate(judged)],
         references=[_row(i + 1, row) for i, row in enumerate(treatment_rows(run, references))]
         if references
         else [],
@@ -258,22 +256,22 @@ def _name(row: TreatmentRow) -> str:
 def _failed(judged: tuple[TreatmentResult, ...]) -> list[dict[str, str]]:
     """Return the mitigations that do not pass, each with its reasons."""
     return [
-        {"name": _name(verdict.row), "why": verdict.sentence}
-        for verdict in judged
-        if not verdict.passes and verdict.treatment.mitigation != "none"
+        {"name": _name(result.row), "why": result.sentence}
+        for result in judged
+        if not result.passes and result.treatment.mitigation != "none"
     ]
 
 
-def _outcome_cells(verdict: TreatmentResult) -> dict[str, str]:
+def _outcome_cells(result: TreatmentResult) -> dict[str, str]:
     """Return the shares of images by outcome, and what becomes of the reference prompts."""
-    row, names = verdict.row, ("paraphrases", "seeds", "attack", "control")
-    robust = dict(zip(names, robustness_words(verdict.robustness), strict=True))
-    if verdict.treatment.mitigation == "none" or not row.images:
+    row, names = result.row, ("paraphrases", "seeds", "attack", "control")
+    robust = dict(zip(names, robustness_words(result.robustness), strict=True))
+    if result.treatment.mitigation == "none" or not row.images:
         return robust | {"solved": "", "not_solved": "", "references": ""}
     return robust | {
         "solved": number_text(row.share("solved"), 2),
         "not_solved": number_text(row.share("not solved"), 2),
-        "references": harm(verdict.references) or verdict.references.effect,
+        "references": harm(result.references) or result.references.effect,
     }
 
 

@@ -14,6 +14,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.adjudication import disagreements_of
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
+from mmh_core.store.log_chain import ChainReport, verify
 from mmh_core.store.queues import (
     QueueProgress,
     get_queue,
@@ -22,16 +23,15 @@ from mmh_core.store.queues import (
     reviewers,
 )
 from mmh_core.store.remarks import comments, regions, rows_by_item
+from mmh_core.store.review_log import log_rows
 from mmh_core.store.review_records import (
     Judgement,
+    LogRow,
     QueueRecord,
     ReviewItem,
     ReviewVerdict,
-    VerdictRow,
 )
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import ChainReport, verify
-from mmh_core.store.verdicts import verdict_rows
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class ReportItem:
     position: int
     item: ReviewItem
     judgements: tuple[tuple[str, Judgement], ...]
-    decision: VerdictRow | None = None
-    regions: tuple[VerdictRow, ...] = ()
-    comments: tuple[VerdictRow, ...] = ()
+    decision: LogRow | None = None
+    regions: tuple[LogRow, ...] = ()
+    comments: tuple[LogRow, ...] = ()
 
     @property
     def verdict(self) -> ReviewVerdict | None:
@@ -104,7 +104,7 @@ class QueueCase:
     agreement: Agreement | None
     chain: ChainReport
     damaged: tuple[int, ...] = ()
-    rows: tuple[VerdictRow, ...] = ()
+    rows: tuple[LogRow, ...] = ()
 
 
 def read_case(file: SqliteFile, queue: str) -> QueueCase:
@@ -128,9 +128,9 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
                     view.position, view.item, before.judgements + latest
                 )
             start += len(page.places)
-    rows: list[VerdictRow] = []
+    rows: list[LogRow] = []
     with suppress(MMHError):  # `verify` names the damaged row.
-        rows = verdict_rows(file, queue)
+        rows = log_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows)}
     marked, commented = rows_by_item(regions(rows)), rows_by_item(comments(rows))
     return QueueCase(

@@ -8,7 +8,7 @@ from mmh_core.counting import plural
 from mmh_core.formats.times import utc_minute
 from mmh_core.store.queues import QueueProgress
 from mmh_core.store.remarks import comments, generations, regions
-from mmh_core.store.review_records import Identified, VerdictRow
+from mmh_core.store.review_records import Identified, LogRow
 from mmh_core.store.time_on_items import time_words
 
 #: What is known of a name under which something was recorded.
@@ -20,7 +20,7 @@ IDENTIFICATION: dict[Identified, str] = {
 
 
 def people(
-    progress: Sequence[tuple[str, QueueProgress]], rows: Sequence[VerdictRow]
+    progress: Sequence[tuple[str, QueueProgress]], rows: Sequence[LogRow]
 ) -> list[tuple[str, str, str, str, str, str]]:
     """Return for each person in the log: name, identification, judged, counts, times, seconds.
 
@@ -36,7 +36,7 @@ def people(
     return table
 
 
-def identification(rows: Sequence[VerdictRow]) -> str:
+def identification(rows: Sequence[LogRow]) -> str:
     """Return how a person was identified; with the number of rows each where that changed."""
     counts = {how: sum(row.identified == how for row in rows) for how in IDENTIFICATION}
     named = [(IDENTIFICATION[how], count) for how, count in counts.items() if count]
@@ -45,7 +45,7 @@ def identification(rows: Sequence[VerdictRow]) -> str:
     return "; ".join(f"{words} ({plural(count, 'row')})" for words, count in named) or "unknown"
 
 
-def _judged(done: QueueProgress | None, rows: Sequence[VerdictRow]) -> tuple[str, str]:
+def _judged(done: QueueProgress | None, rows: Sequence[LogRow]) -> tuple[str, str]:
     decided = sum(row.role == "adjudicator" for row in rows)
     marked = len(regions(rows))
     also = [f"{plural(decided, 'adjudication')}"] if decided else []
@@ -60,7 +60,7 @@ def _judged(done: QueueProgress | None, rows: Sequence[VerdictRow]) -> tuple[str
     return f"{done.judged:,} of {done.items:,}", ", ".join(counts + also)
 
 
-def _dates(rows: Sequence[VerdictRow]) -> str:
+def _dates(rows: Sequence[LogRow]) -> str:
     """Return the first and the last time at which a person recorded anything."""
     if not rows:
         return "unknown"

@@ -30,7 +30,7 @@ from mmh_core.report.queue_case import (
 from mmh_core.report.queue_errors import error_sentences
 from mmh_core.report.queue_people import people
 from mmh_core.store.remarks import ITEM_IMAGE, generations, region_words
-from mmh_core.store.review_records import Judgement, ReviewItem, VerdictRow
+from mmh_core.store.review_records import Judgement, LogRow, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.review.items import KINDS, score_label, score_words
 
@@ -84,7 +84,7 @@ def queue_report(
     )
 
 
-def _generated(row: VerdictRow) -> tuple[int, str, str, str, str]:
+def _generated(row: LogRow) -> tuple[int, str, str, str, str]:
     """Return item, reviewer, time, what was generated, and the digest of the run."""
     return row.item, row.reviewer, utc_minute(row.time), row.notes, row.image
 
@@ -175,7 +175,7 @@ def _decided(item: ReportItem) -> str:
     return f"Adjudicated by {row.reviewer}{own}, {when}: {row.after}. Reason: {row.notes}"
 
 
-def _region(number: int, row: VerdictRow) -> tuple[int, str, str, str, str]:
+def _region(number: int, row: LogRow) -> tuple[int, str, str, str, str]:
     """Return number, reviewer, time, place and text of a marked region."""
     when, where = utc_minute(row.time), region_words(row.image, row.region)
     return number, row.reviewer, when, where, row.notes

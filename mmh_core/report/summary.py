@@ -253,5 +253,5 @@ def _neighbor(near: TrainingNeighbor) -> dict[str, Any]:
         "similarity": number(near.similarity),
         "caption": near.caption,
         "kind": near.kind,
-        "copies": near.multiplicity,
+        "multiplicity": near.multiplicity,
     }

@@ -8,21 +8,21 @@ from mmh_core.counting import plural
 from mmh_core.records import MMHError
 from mmh_core.store.queues import queue_number
 from mmh_core.store.review_checks import checked_text
-from mmh_core.store.review_records import (
-    MAX_TEXT,
-    REVIEW_VERDICTS,
-    ReviewVerdict,
-    VerdictRow,
-)
-from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdicts import (
+from mmh_core.store.review_log import (
     JudgedMeanwhile,
     ReviewTarget,
     append_row,
     item_rows,
+    log_rows,
     next_row,
-    verdict_rows,
 )
+from mmh_core.store.review_records import (
+    MAX_TEXT,
+    REVIEW_VERDICTS,
+    LogRow,
+    ReviewVerdict,
+)
+from mmh_core.store.sqlite_file import SqliteFile
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Disagreement:
 
     item: int
     verdicts: tuple[tuple[str, ReviewVerdict], ...]
-    decision: VerdictRow | None
+    decision: LogRow | None
     revision: int
 
 
@@ -43,19 +43,19 @@ def disagreements(file: SqliteFile, queue: str) -> list[Disagreement]:
 
     Skips are no verdicts. Errors: MMHError for an unknown queue and a damaged log.
     """
-    return disagreements_of(verdict_rows(file, queue))
+    return disagreements_of(log_rows(file, queue))
 
 
-def disagreements_of(rows: list[VerdictRow]) -> list[Disagreement]:
+def disagreements_of(rows: list[LogRow]) -> list[Disagreement]:
     """Return the disagreements of a log, oldest row first."""
-    by_item: dict[int, list[VerdictRow]] = {}
+    by_item: dict[int, list[LogRow]] = {}
     for row in rows:
         by_item.setdefault(row.item, []).append(row)
     differing = (_disagreement(item, about) for item, about in sorted(by_item.items()))
     return [one for one in differing if one is not None]
 
 
-def _disagreement(item: int, rows: list[VerdictRow]) -> Disagreement | None:
+def _disagreement(item: int, rows: list[LogRow]) -> Disagreement | None:
     """Return what a log says of an item on which its reviewers differ, None where they do not."""
     verdicts: dict[str, ReviewVerdict] = {}
     decision = None
@@ -75,7 +75,7 @@ def _disagreement(item: int, rows: list[VerdictRow]) -> Disagreement | None:
 
 def adjudicate(
     file: SqliteFile, target: ReviewTarget, verdict: ReviewVerdict, reason: str
-) -> VerdictRow:
+) -> LogRow:
     """Record a verdict on an item whose reviewers differ, with its reason, and return the row.
 
     `target.reviewer` adjudicates and `target.revision` is that of the Disagreement they saw. The

@@ -20,20 +20,20 @@ from mmh_core.files import replacing
 from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import get_queue
+from mmh_core.store.review_log import log_rows
 from mmh_core.store.review_plans import ReviewPlan, read_plan
 from mmh_core.store.review_records import (
     LATER_ITEM_FIELDS,
     LATER_ROW_FIELDS,
     REMARKS,
     RUN_NAME,
+    LogRow,
     ReviewItem,
-    VerdictRow,
 )
 from mmh_core.store.run_files import is_as_recorded
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import verdict_rows
 
 #: 2 keeps the number and the joint digest of the items, 3 has marks, comments and generations, 4
 #: has a plan; 1 is still read.
@@ -70,7 +70,7 @@ def export_case(
         )
     record = get_queue(file, queue)
     # Up to the seal: rows and items that come in meanwhile belong to the next export.
-    rows = verdict_rows(file, queue)[: record.rows]
+    rows = log_rows(file, queue)[: record.rows]
     plan = ReviewPlan() if plans is None else read_plan(plans, queue)
     with replacing(path) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         written = _Entries(archive)
@@ -107,7 +107,7 @@ def item_tree(item: ReviewItem) -> dict[str, Any]:
     return tree
 
 
-def row_tree(row: VerdictRow) -> dict[str, Any]:
+def row_tree(row: LogRow) -> dict[str, Any]:
     """Return a row of the log as JSON values."""
     tree = asdict(row)
     _drop_empty(tree, LATER_ROW_FIELDS)

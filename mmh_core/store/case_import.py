@@ -19,6 +19,7 @@ from mmh_core.formats.untrusted import json_record, quoted, typed_value
 from mmh_core.records import MMHError
 from mmh_core.store.case_archive import CaseArchive, NewerCase, opened_case
 from mmh_core.store.case_export import CASE_FORMAT, PLAN
+from mmh_core.store.log_chain import ChainCheck
 from mmh_core.store.queues import (
     MAX_ITEMS,
     get_queue,
@@ -27,12 +28,11 @@ from mmh_core.store.queues import (
     queue_number,
 )
 from mmh_core.store.review_checks import checked_item, checked_queue, checked_row
+from mmh_core.store.review_log import insert_log_row
 from mmh_core.store.review_plans import ReviewPlan, checked_plan, remove_plan, write_plan
-from mmh_core.store.review_records import QueueRecord, ReviewItem, VerdictRow
+from mmh_core.store.review_records import LogRow, QueueRecord, ReviewItem
 from mmh_core.store.review_schema import FIGURES
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import ChainCheck
-from mmh_core.store.verdicts import insert_verdict
 
 Record = TypeVar("Record")
 
@@ -69,7 +69,7 @@ def import_case(
             number = queue_number(connection, record.id)
             # Read once more, since a long log need not be kept in memory.
             for row in _rows(case):
-                insert_verdict(connection, number, row)
+                insert_log_row(connection, number, row)
             # Last before the commit: what can still fail now takes the new files back.
             keep_plan()
             move()
@@ -89,10 +89,10 @@ def _items(case: CaseArchive) -> Iterator[ReviewItem]:
         yield item
 
 
-def _rows(case: CaseArchive) -> Iterator[VerdictRow]:
+def _rows(case: CaseArchive) -> Iterator[LogRow]:
     """Yield the rows of the log, each checked as soon as it is read."""
     for values in case.trees("verdicts.jsonl"):
-        yield checked_row(_record(VerdictRow, values))
+        yield checked_row(_record(LogRow, values))
 
 
 def _checked(case: CaseArchive) -> QueueRecord:

@@ -15,10 +15,10 @@ from mmh_core.store.adjudication import disagreements_of
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import queue_number, reviewers
 from mmh_core.store.remarks import comments, generations, region_words, regions, rows_by_item
-from mmh_core.store.review_records import ItemView, Judgement, ReviewItem, VerdictRow
+from mmh_core.store.review_log import log_rows
+from mmh_core.store.review_records import ItemView, Judgement, LogRow, ReviewItem
 from mmh_core.store.review_schema import JUDGEMENT_COLUMNS, judgement_from
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdicts import verdict_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +35,9 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
 
     names = reviewers(file, queue)
     judged = _judgements(file, queue)
-    rows_of_log: list[VerdictRow] = []
+    rows_of_log: list[LogRow] = []
     with suppress(MMHError):  # A damaged row takes nothing else with it; `verify` names it.
-        rows_of_log = verdict_rows(file, queue)
+        rows_of_log = log_rows(file, queue)
     decisions = {one.item: one.decision for one in disagreements_of(rows_of_log)}
     marked = rows_by_item(regions(rows_of_log))
     commented = rows_by_item(comments(rows_of_log))
@@ -127,7 +127,7 @@ def _item_columns(position: int, item: ReviewItem) -> dict[str, object]:
     }
 
 
-def _decision_columns(row: VerdictRow | None) -> dict[str, object]:
+def _decision_columns(row: LogRow | None) -> dict[str, object]:
     """Return the adjudication of an item on which its reviewers differ."""
     return {
         "adjudicated verdict": "" if row is None else row.after,
@@ -136,7 +136,7 @@ def _decision_columns(row: VerdictRow | None) -> dict[str, object]:
     }
 
 
-def _region_column(marked: Sequence[VerdictRow]) -> dict[str, object]:
+def _region_column(marked: Sequence[LogRow]) -> dict[str, object]:
     """Return the regions that are marked on the images of an item, in one cell."""
     texts = [
         ": ".join(filter(None, (row.reviewer, region_words(row.image, row.region), row.notes)))
@@ -145,19 +145,19 @@ def _region_column(marked: Sequence[VerdictRow]) -> dict[str, object]:
     return {"marked regions": "; ".join(texts)}
 
 
-def _comment_column(commented: Sequence[VerdictRow]) -> dict[str, object]:
+def _comment_column(commented: Sequence[LogRow]) -> dict[str, object]:
     """Return the comments on an item, one a line of one cell, with their times in UTC."""
     texts = [f"{utc_second(row.time)} {row.reviewer}: {row.notes}" for row in commented]
     return {"comments": "\n".join(texts)}
 
 
-def _generation_column(generated: Sequence[VerdictRow]) -> dict[str, object]:
+def _generation_column(generated: Sequence[LogRow]) -> dict[str, object]:
     """Return what was generated for an item after it was sealed, with the digests of the runs."""
     texts = [f"{row.reviewer}: {row.notes}; run {row.image}" for row in generated]
     return {"generated in the review": "\n".join(texts)}
 
 
-def _judgement_columns(judgement: Judgement, last: VerdictRow | None) -> dict[str, object]:
+def _judgement_columns(judgement: Judgement, last: LogRow | None) -> dict[str, object]:
     judged = judgement.revision > 0
     return {
         "verdict": judgement.verdict or "",

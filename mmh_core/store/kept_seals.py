@@ -16,7 +16,7 @@ from mmh_core.files import write_text
 from mmh_core.formats.times import utc_second
 from mmh_core.formats.untrusted import error_text
 from mmh_core.records import MMHError
-from mmh_core.store.verdict_chain import ChainReport
+from mmh_core.store.log_chain import ChainReport
 
 _LINE = re.compile(r"([A-Za-z0-9_-]{1,64}) (\d{1,18}) (\d{1,18}) ([0-9a-f]{64}) (\S{1,40})")
 _MOST_BYTES = 2**26

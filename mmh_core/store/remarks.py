@@ -8,9 +8,9 @@ from dataclasses import replace
 from mmh_core.records import MMHError
 from mmh_core.store.queues import queue_number
 from mmh_core.store.review_checks import checked_region, checked_text
-from mmh_core.store.review_records import MAX_NAME, MAX_TEXT, Role, VerdictRow
+from mmh_core.store.review_log import ReviewTarget, append_row, item_rows, next_row
+from mmh_core.store.review_records import MAX_NAME, MAX_TEXT, LogRow, Role
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdicts import ReviewTarget, append_row, item_rows, next_row
 
 #: What a mark calls the generated image that the item itself keeps.
 ITEM_IMAGE = "generated image of the item"
@@ -18,7 +18,7 @@ ITEM_IMAGE = "generated image of the item"
 
 def mark_region(
     file: SqliteFile, target: ReviewTarget, image: str, region: Iterable[float], text: str = ""
-) -> VerdictRow:
+) -> LogRow:
     """Record a region of an image, with a text or without, and return the row.
 
     `region` is left, top, right and bottom in shares of width and height; `target.revision` is not
@@ -34,7 +34,7 @@ def mark_region(
         return append_row(connection, target, _remark(row, "mark", text))
 
 
-def remove_region(file: SqliteFile, target: ReviewTarget, number: int) -> VerdictRow:
+def remove_region(file: SqliteFile, target: ReviewTarget, number: int) -> LogRow:
     """Take a region back that the same reviewer marked, by a new row, and return that.
 
     Errors: MMHError where row `number` is no region of theirs that is still marked.
@@ -49,13 +49,13 @@ def remove_region(file: SqliteFile, target: ReviewTarget, number: int) -> Verdic
         return append_row(connection, target, _remark(row, "mark", ""))
 
 
-def regions(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+def regions(rows: Sequence[LogRow]) -> list[LogRow]:
     """Return the rows whose regions are still marked, oldest first."""
     removed = {(row.undoes, row.reviewer) for row in rows if row.role == "mark"}
     return [row for row in rows if row.region and (row.number, row.reviewer) not in removed]
 
 
-def add_comment(file: SqliteFile, target: ReviewTarget, text: str) -> VerdictRow:
+def add_comment(file: SqliteFile, target: ReviewTarget, text: str) -> LogRow:
     """Record a comment on an item, for all its reviewers, and return the row.
 
     `target.revision` is not looked at. Errors: MMHError for no text, and as in `judge`.
@@ -65,14 +65,14 @@ def add_comment(file: SqliteFile, target: ReviewTarget, text: str) -> VerdictRow
         return append_row(connection, target, _remark(row, "comment", text))
 
 
-def comments(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+def comments(rows: Sequence[LogRow]) -> list[LogRow]:
     """Return the comments among rows of a log, oldest first."""
     return [row for row in rows if row.role == "comment"]
 
 
 def record_generation(
     file: SqliteFile, target: ReviewTarget, run_sha256: str, words: str
-) -> VerdictRow:
+) -> LogRow:
     """Record that images were generated for an item after it was sealed, and return the row.
 
     `run_sha256` is the digest of the file with their run, `words` say which they are;
@@ -83,14 +83,14 @@ def record_generation(
         return append_row(connection, target, _remark(row, "generation", words))
 
 
-def generations(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+def generations(rows: Sequence[LogRow]) -> list[LogRow]:
     """Return the rows of a log about images that were generated afterwards, oldest first."""
     return [row for row in rows if row.role == "generation"]
 
 
-def rows_by_item(rows: Iterable[VerdictRow]) -> dict[int, tuple[VerdictRow, ...]]:
+def rows_by_item(rows: Iterable[LogRow]) -> dict[int, tuple[LogRow, ...]]:
     """Return rows of a log under the positions of their items, in the order of the log."""
-    grouped: dict[int, list[VerdictRow]] = {}
+    grouped: dict[int, list[LogRow]] = {}
     for row in rows:
         grouped.setdefault(row.item, []).append(row)
     return {item: tuple(its_rows) for item, its_rows in grouped.items()}
@@ -105,6 +105,6 @@ def region_words(image: str, region: Sequence[float]) -> str:
     )
 
 
-def _remark(row: VerdictRow, role: Role, text: str) -> VerdictRow:
+def _remark(row: LogRow, role: Role, text: str) -> LogRow:
     notes = checked_text(text, role, MAX_TEXT, empty=role == "mark")
     return replace(row, action="notes", role=role, before=None, after=None, notes=notes, tags=())

@@ -17,9 +17,9 @@ from mmh_core.store.review_records import (
     MAX_TIME,
     REMARKS,
     RUN_NAME,
+    LogRow,
     QueueRecord,
     ReviewItem,
-    VerdictRow,
 )
 
 MAX_LIST = 256  # tags, scores or seeds of an item
@@ -124,7 +124,7 @@ def checked_item(item: ReviewItem) -> ReviewItem:
     )
 
 
-def checked_row(row: VerdictRow) -> VerdictRow:
+def checked_row(row: LogRow) -> LogRow:
     """Return a row of a log from elsewhere; refuse whatever `judge` or `annotate` would refuse.
 
     Errors: MMHError or ValueError.
@@ -159,7 +159,7 @@ def checked_region(region: Iterable[float]) -> tuple[float, ...]:
     raise ValueError(f"{quoted(kept, 80)} is no region of an image")
 
 
-def _check_remark(row: VerdictRow) -> None:
+def _check_remark(row: LogRow) -> None:
     """Refuse what a row of a role in `REMARKS`, or another row in its place, would not hold."""
     is_mark = row.role == "mark"
     _same(row.image, "name of the image", MAX_NAME, empty=not is_mark)

@@ -133,8 +133,8 @@ class QueueRecord:
 
 
 @dataclass(frozen=True)
-class VerdictRow:
-    """One row of the verdict log, which the program only ever adds to.
+class LogRow:
+    """One row of the log of judgements, which the program only ever adds to.
 
     `number` counts from 1 in the queue, `item` is the position judged. A verdict changes `before`
     into `after`; an undo does so for the row `undoes` (0 otherwise); `notes` and `tags` are those

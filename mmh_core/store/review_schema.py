@@ -15,9 +15,9 @@ from mmh_core.formats.untrusted import json_record, parse_json, typed_value
 from mmh_core.store.review_records import (
     MAX_TIME,
     Judgement,
+    LogRow,
     QueueRecord,
     ReviewItem,
-    VerdictRow,
     joined_sha256,
     seal_of,
 )
@@ -137,7 +137,7 @@ ITEM_COLUMNS = (
 )
 #: Those that may be unknown.
 FIGURES = ("score", "lid", "lid_percentile", "similarity")
-VERDICT_COLUMNS = (
+LOG_COLUMNS = (
     *("number", "item", "action", "before", "after", "notes", "tags", "undoes", "reviewer"),
     *("time", "item_sha256", "model_sha256", "code_version", "previous", "sha256"),
     *("items", "items_sha256", "identified", "seconds", "role", "image", "region"),
@@ -245,16 +245,16 @@ def item_from(values: tuple[Any, ...], thumbnail: bytes | None) -> ReviewItem:
     )
 
 
-def verdict_values(row: VerdictRow) -> tuple[Any, ...]:
-    """Return the values of VERDICT_COLUMNS."""
-    return tuple(_value(getattr(row, column)) for column in VERDICT_COLUMNS)
+def log_values(row: LogRow) -> tuple[Any, ...]:
+    """Return the values of LOG_COLUMNS."""
+    return tuple(_value(getattr(row, column)) for column in LOG_COLUMNS)
 
 
-def verdict_from(values: tuple[Any, ...]) -> VerdictRow:
-    """Return the row with these values of VERDICT_COLUMNS; ValueError for what no row holds."""
-    columns = dict(zip(VERDICT_COLUMNS, values, strict=True))
+def log_row_from(values: tuple[Any, ...]) -> LogRow:
+    """Return the row with these values of LOG_COLUMNS; ValueError for what no row holds."""
+    columns = dict(zip(LOG_COLUMNS, values, strict=True))
     columns["region"] = parse_json(typed_value(columns["region"], str))
-    row = json_record(VerdictRow, {**columns, "tags": _tags(columns["tags"])})
+    row = json_record(LogRow, {**columns, "tags": _tags(columns["tags"])})
     _check_time(row.time)
     if not 0 <= row.seconds <= MAX_TIME:
         raise ValueError(f"{row.seconds:g} is no time on an item")

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Sequence
 
 from mmh_core.counting import plural
-from mmh_core.store.review_records import VerdictRow
+from mmh_core.store.review_records import LogRow
 
 
-def time_words(rows: Sequence[VerdictRow]) -> str:
+def time_words(rows: Sequence[LogRow]) -> str:
     """Return the median time on an item with its range, and of how many verdicts it is."""
     seconds = [row.seconds for row in rows if row.action == "verdict" and row.seconds > 0]
     if not seconds:

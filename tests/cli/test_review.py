@@ -12,11 +12,11 @@ from mmh_core.cli.app import main
 from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, get_queue, list_queues
+from mmh_core.store.review_log import ReviewTarget, judge, log_rows, undo
 from mmh_core.store.review_plans import ReviewPlan, plans_folder, read_plan, write_plan
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.run_files import file_sha256
-from mmh_core.store.verdicts import ReviewTarget, judge, undo, verdict_rows
 from mmh_core.studies.review import demonstration
 from mmh_core.studies.review.items import run_item
 from tests.drawn_runs import HOSTILE, drawn_run
@@ -149,7 +149,7 @@ def test_a_case_goes_out_and_comes_in_elsewhere_with_log_and_runs(
     assert queue.id in out and "3 items" in out
     here, there = (open_queues(place / "review.sqlite") for place in (data, other))
     assert get_queue(there, queue.id) == get_queue(here, queue.id)
-    assert verdict_rows(there, queue.id) == verdict_rows(here, queue.id)
+    assert log_rows(there, queue.id) == log_rows(here, queue.id)
     assert read_plan(plans_folder(other), queue.id) == plan
     assert (other / "runs" / RUN).read_bytes() == (data / "runs" / RUN).read_bytes()
     assert ran(capsys, "verify", "--data", other)[0] == 0

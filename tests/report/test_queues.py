@@ -15,10 +15,10 @@ from mmh_core.store.adjudication import adjudicate, disagreements
 from mmh_core.store.case_tables import queue_frame
 from mmh_core.store.queues import add_items, create_queue
 from mmh_core.store.remarks import add_comment, mark_region, record_generation
+from mmh_core.store.review_log import ReviewTarget, judge
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdicts import ReviewTarget, judge
 
 KINDS = ("exact copy", "no copy found", "template copy", "no copy found", "likely copy", "")
 SAID: dict[str, dict[int, ReviewVerdict]] = {

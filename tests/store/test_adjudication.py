@@ -11,13 +11,13 @@ from mmh_core.store.adjudication import adjudicate, disagreements
 from mmh_core.store.case_export import export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.item_search import get_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import create_queue, queue_progress, reviewers
 from mmh_core.store.remarks import mark_region
+from mmh_core.store.review_log import JudgedMeanwhile, ReviewTarget, judge, log_rows, undo
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import JudgedMeanwhile, ReviewTarget, judge, undo, verdict_rows
 
 
 @pytest.fixture
@@ -84,13 +84,13 @@ def test_time_and_identification_are_in_the_log_and_travel(
     file, queue = store
     [one] = disagreements(file, queue)
     adjudicate(file, ReviewTarget(queue, 1, "cy", one.revision), "exact copy", "x")
-    assert {(row.identified, row.seconds) for row in verdict_rows(file, queue)[:6]} == {
+    assert {(row.identified, row.seconds) for row in log_rows(file, queue)[:6]} == {
         ("typed name", 2.5)
     }
     export_case(file, queue, tmp_path, tmp_path / "case.zip")
     there = open_queues(tmp_path / "there.sqlite")
     import_case(there, tmp_path / "case.zip", tmp_path / "runs")
-    assert verdict_rows(there, queue) == verdict_rows(file, queue)
+    assert log_rows(there, queue) == log_rows(file, queue)
     assert get_item(there, queue, 2, "").item.more == (("row", "2"),)
     assert disagreements(there, queue) == disagreements(file, queue)
     assert queue_progress(there, queue, "cy").judged == 0

@@ -24,17 +24,17 @@ from hypothesis import strategies as st
 from mmh_core.files import write_bytes
 from mmh_core.formats.export import FORMULA_STARTS
 from mmh_core.records import MMHError
-from mmh_core.store import case_archive, case_import, verdicts
+from mmh_core.store import case_archive, case_import, review_log
 from mmh_core.store.case_export import CaseExport, export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.case_tables import queue_csv, queue_frame, write_queue_parquet
 from mmh_core.store.item_search import ItemFilter, items_page
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import create_queue, get_queue, list_queues, remove_queue
+from mmh_core.store.review_log import ReviewTarget, annotate, judge, log_rows, undo
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import ReviewTarget, annotate, judge, undo, verdict_rows
 
 ITEMS = [
     ReviewItem(
@@ -82,7 +82,7 @@ def test_a_case_arrives_as_it_left(
     for reviewer in ("ann", "+bob", "nobody"):
         pages = [items_page(f, queue, ItemFilter(), reviewer) for f in (file, there)]
         assert repr(pages[0]) == repr(pages[1])
-    assert verdict_rows(there, queue) == verdict_rows(file, queue)
+    assert log_rows(there, queue) == log_rows(file, queue)
     report = verify(there, queue)
     assert (report.whole, report.head) == (True, record.head)
     assert [p.name for p in runs.iterdir()] == ["run-1.safetensors"]
@@ -98,10 +98,10 @@ def test_a_case_that_is_here_already_changes_nothing(
     case: tuple[SqliteFile, str, Path, Path], elsewhere: tuple[SqliteFile, Path]
 ) -> None:
     file, queue, runs, path = case
-    rows = verdict_rows(file, queue)
+    rows = log_rows(file, queue)
     with pytest.raises(MMHError, match=r"'=Q1' of case\.zip is here already"):
         import_case(file, path, runs)
-    assert verdict_rows(file, queue) == rows
+    assert log_rows(file, queue) == rows
     there, other = elsewhere
     write_bytes(other / "run-1.safetensors", b"mine")
     with pytest.raises(MMHError, match=r"another file 'run-1\.safetensors' already"):
@@ -342,7 +342,7 @@ def test_a_failure_at_the_end_takes_everything_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there, runs = elsewhere
-    insert = verdicts.insert_verdict
+    insert = review_log.insert_log_row
 
     def fail(connection: sqlite3.Connection, number: int, row: Any) -> None:
         insert(connection, number, row)
@@ -352,7 +352,7 @@ def test_a_failure_at_the_end_takes_everything_back(
             connection.execute("UPDATE queues SET number = 99")
 
     with monkeypatch.context() as patch:
-        patch.setattr(case_import, "insert_verdict", fail)
+        patch.setattr(case_import, "insert_log_row", fail)
         with pytest.raises(MMHError, match="FOREIGN KEY"):
             import_case(there, case[3], runs)
     untouched(there, runs, [])
@@ -360,7 +360,7 @@ def test_a_failure_at_the_end_takes_everything_back(
     with monkeypatch.context() as patch:
         patch.setattr(
             case_import,
-            "insert_verdict",
+            "insert_log_row",
             lambda *values: (insert(*values), write_bytes(runs / "run-1.safetensors", b"mine")),
         )
         with pytest.raises(MMHError, match="could not be written"):

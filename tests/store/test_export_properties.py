@@ -21,12 +21,12 @@ from mmh_core.store.case_export import export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.case_tables import queue_csv, write_queue_parquet
 from mmh_core.store.item_search import get_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import create_queue
+from mmh_core.store.review_log import ReviewTarget, annotate, judge, log_rows
 from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import ReviewTarget, annotate, judge, verdict_rows
 
 #: What the store takes: no control characters but those of text, no halves of characters.
 LETTERS = st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\t\n\r=+-@'\",;<&")
@@ -128,7 +128,7 @@ def test_a_case_arrives_whole_whatever_it_holds(
     for position in range(1, len(items) + 1):
         views = [get_item(one, queue, position, "ann") for one in (file, there)]
         assert repr(views[0]) == repr(views[1])
-    assert verdict_rows(there, queue) == verdict_rows(file, queue)
+    assert log_rows(there, queue) == log_rows(file, queue)
     assert verify(there, queue).whole
 
 

@@ -22,6 +22,7 @@ from mmh_core.store.item_search import (
     next_item,
 )
 from mmh_core.store.queues import add_items, create_queue, get_queue, list_queues
+from mmh_core.store.review_log import ReviewTarget, annotate, judge
 from mmh_core.store.review_records import (
     REVIEW_VERDICTS,
     ItemView,
@@ -31,7 +32,6 @@ from mmh_core.store.review_records import (
 )
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdicts import ReviewTarget, annotate, judge
 
 PLAIN = ReviewItem("a fox", (0,), "pocket", "ab" * 32)
 FULL = ReviewItem(
@@ -101,7 +101,7 @@ def test_numbers_that_a_file_cannot_hold_become_unknown_or_plain(file: SqliteFil
     expected = replace(PLAIN, lid=0.0, similarity=1.0, scores=(("a", math.nan),))
     assert same(item, expected)
     judge(file, ReviewTarget(queue, 1, "ann", 0), "unsure")
-    from mmh_core.store.verdict_chain import verify
+    from mmh_core.store.log_chain import verify
 
     assert verify(file, queue).whole
 

@@ -13,6 +13,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.case_export import export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.item_search import get_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import create_queue, queue_progress, reviewers
 from mmh_core.store.remarks import (
     add_comment,
@@ -26,11 +27,10 @@ from mmh_core.store.remarks import (
     rows_by_item,
 )
 from mmh_core.store.review_checks import checked_row
+from mmh_core.store.review_log import ReviewTarget, annotate, judge, log_rows, undo
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import ReviewTarget, annotate, judge, undo, verdict_rows
 from tests.store.test_review_tampering import tamper
 
 IMAGE = "generated image of the item, seed 3"
@@ -57,7 +57,7 @@ def test_rows_are_grouped_by_item_in_the_order_of_the_log(store: tuple[SqliteFil
     first, second = ReviewTarget(queue, 1, "ann", 0), ReviewTarget(queue, 2, "ann", 0)
     for target, text in ((second, "a"), (first, "b"), (second, "c")):
         add_comment(file, target, text)
-    grouped = rows_by_item(comments(verdict_rows(file, queue)))
+    grouped = rows_by_item(comments(log_rows(file, queue)))
     notes = {item: [row.notes for row in rows] for item, rows in grouped.items()}
     assert notes == {1: ["b"], 2: ["a", "c"]}
 
@@ -68,7 +68,7 @@ def test_a_region_is_a_row_that_changes_no_judgement(store: tuple[SqliteFile, st
     row = mark_region(file, at(queue, "ann"), IMAGE, REGION, " watermark ")
     assert (row.role, row.image, row.region) == ("mark", IMAGE, (0.1, 0.25, 0.3333, 1.0))
     assert (row.notes, row.tags, row.before, row.after) == ("watermark", (), None, None)
-    assert row.identified == "typed name" and verdict_rows(file, queue)[-1] == row
+    assert row.identified == "typed name" and log_rows(file, queue)[-1] == row
     other = mark_region(file, at(queue, "bob"), IMAGE, (0, 0, 1, 1))
     assert get_item(file, queue, 1, "ann").judgement == before
     assert get_item(file, queue, 1, "bob").judgement.revision == 0
@@ -77,7 +77,7 @@ def test_a_region_is_a_row_that_changes_no_judgement(store: tuple[SqliteFile, st
     judge(file, ReviewTarget(queue, 1, "ann", before.revision), "unsure")
     undone = undo(file, queue, "ann")
     assert undone is not None and undone.after == "exact copy"
-    assert regions(verdict_rows(file, queue)) == [row, other]
+    assert regions(log_rows(file, queue)) == [row, other]
     assert verify(file, queue).whole
     words = "seed 3, from 10% to 33% of its width and 25% to 100% of its height"
     assert words in region_words(row.image, row.region)
@@ -93,7 +93,7 @@ def test_a_region_is_removed_by_who_marked_it_and_stays_in_the_log(
             remove_region(file, at(queue, reviewer), number)
     gone = remove_region(file, at(queue, "ann"), row.number)
     assert (gone.undoes, gone.region, gone.image) == (row.number, (), IMAGE)
-    rows = verdict_rows(file, queue)
+    rows = log_rows(file, queue)
     assert regions(rows) == [] and row in rows and verify(file, queue).whole
     with pytest.raises(MMHError, match="no region of yours"):
         remove_region(file, at(queue, "ann"), row.number)
@@ -108,7 +108,7 @@ def test_what_is_no_region_is_refused(
     file, queue = store
     with pytest.raises(ValueError, match="is no region of an image"):
         mark_region(file, at(queue, "ann"), IMAGE, region)
-    assert len(verdict_rows(file, queue)) == 2
+    assert len(log_rows(file, queue)) == 2
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_comments_are_a_thread_that_travels_and_changes_no_judgement(
     ]
     with pytest.raises(MMHError, match="The comment is empty"):
         add_comment(file, at(queue, "ann"), " \n")
-    rows = verdict_rows(file, queue, 1)
+    rows = log_rows(file, queue, 1)
     assert comments(rows) == [first, second] and regions(rows) == []
     assert verify(file, queue).whole
     export_case(file, queue, tmp_path, tmp_path / "case.zip")
     elsewhere = open_queues(tmp_path / "other" / "review.sqlite")
     import_case(elsewhere, tmp_path / "case.zip", tmp_path / "other" / "runs")
-    assert comments(verdict_rows(elsewhere, queue)) == [first, second]
+    assert comments(log_rows(elsewhere, queue)) == [first, second]
     tamper(file, f"UPDATE verdicts SET notes = 'no' WHERE number = {second.number}")
     assert verify(file, queue).bad_row == second.number
 
@@ -166,7 +166,7 @@ def test_images_that_were_generated_later_are_rows_with_the_digest_of_their_run(
     assert get_item(file, queue, 1, "ann") == before and reviewers(file, queue) == ["ann"]
     now = verify(file, queue)
     assert now.whole and now.seal != sealed
-    assert generations(verdict_rows(file, queue, 1)) == [checked_row(row)]
+    assert generations(log_rows(file, queue, 1)) == [checked_row(row)]
     assert comments([row]) == regions([row]) == []
     for wrong in ({"image": ""}, {"image": "run 5"}, {"notes": ""}, {"region": REGION}):
         with pytest.raises((ValueError, MMHError)):
@@ -176,7 +176,7 @@ def test_images_that_were_generated_later_are_rows_with_the_digest_of_their_run(
         assert json.loads(case.read("case.json"))["format"] == "mmh-case-3"
     elsewhere = open_queues(tmp_path / "other" / "review.sqlite")
     import_case(elsewhere, tmp_path / "case.zip", tmp_path / "other" / "runs")
-    assert generations(verdict_rows(elsewhere, queue)) == [row]
+    assert generations(log_rows(elsewhere, queue)) == [row]
     tamper(file, f"UPDATE verdicts SET image = '{'cd' * 32}' WHERE number = {row.number}")
     assert verify(file, queue).bad_row == row.number
 
@@ -187,13 +187,13 @@ def test_rows_of_older_versions_keep_their_digests(tmp_path: Path) -> None:
         file, "q", model="m", model_sha256="", items=[ReviewItem("prompt", (3,), "m", "")]
     ).id
     judge(file, ReviewTarget(queue, 1, "ann", 0), "unsure")
-    [row] = verdict_rows(file, queue)
+    [row] = log_rows(file, queue)
     with file.transaction() as connection:
         for column in ("image", "region"):
             connection.execute(f"ALTER TABLE verdicts DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 4")
     again = open_queues(file.path)
-    assert verdict_rows(again, queue) == [row] and verify(again, queue).whole
+    assert log_rows(again, queue) == [row] and verify(again, queue).whole
     assert (tmp_path / "review.sqlite.version-4").is_file()
     mark_region(again, at(queue, "bob"), IMAGE, REGION)
     assert verify(again, queue).whole
@@ -217,7 +217,7 @@ def test_a_case_carries_regions_and_stays_readable_without_any(
     assert form == "mmh-case-3" and '"region": [0.1, 0.25, 0.3333, 1.0]' in rows
     elsewhere = open_queues(tmp_path / "other" / "review.sqlite")
     import_case(elsewhere, tmp_path / "case.zip", tmp_path / "other" / "runs")
-    assert regions(verdict_rows(elsewhere, queue)) == [row] and verify(elsewhere, queue).whole
+    assert regions(log_rows(elsewhere, queue)) == [row] and verify(elsewhere, queue).whole
 
 
 def test_rows_from_elsewhere_hold_what_a_mark_holds(store: tuple[SqliteFile, str]) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from mmh_core.records import MMHError
-from mmh_core.store import verdicts
+from mmh_core.store import review_log
 from mmh_core.store.case_export import export_case
 from mmh_core.store.case_tables import queue_frame
 from mmh_core.store.item_search import DamagedItem, ItemFilter, get_item, items_page, next_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.orphaned_rows import OrphanedRows, find_orphaned_rows
 from mmh_core.store.queues import (
     add_items,
@@ -29,18 +30,17 @@ from mmh_core.store.queues import (
     queue_settings,
     remove_queue,
 )
+from mmh_core.store.review_log import (
+    ReviewTarget,
+    annotate,
+    insert_log_row,
+    judge,
+    log_rows,
+    undo,
+)
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import examined_queues, open_queues, seal_queue
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import (
-    ReviewTarget,
-    annotate,
-    insert_verdict,
-    judge,
-    undo,
-    verdict_rows,
-)
 
 
 def items(count: int, first: int = 0) -> list[ReviewItem]:
@@ -178,7 +178,7 @@ def test_a_kept_seal_says_at_which_row_it_stood(store: tuple[SqliteFile, str]) -
         report = verify(file, queue, kept=seal)
         assert (report.whole, report.kept_row) == (True, row)
         assert f"stood at row {row}" in report.message
-    for number, row in enumerate(verdict_rows(file, queue), start=1):
+    for number, row in enumerate(log_rows(file, queue), start=1):
         assert verify(file, queue, kept=row.sha256).kept_row == number
     assert verify(file, queue, kept=get_queue(file, queue).origin()).kept_row == 0
     report = verify(file, queue)
@@ -251,7 +251,7 @@ def test_a_time_that_runs_backwards_is_a_warning(
     said: tuple[tuple[float, ReviewVerdict], ...]
     said = ((0.0, "unsure"), (4e9, "skip"), (1.7e9, "unsure"))
     for clock, verdict in said:
-        monkeypatch.setattr(verdicts.time, "time", partial(float, clock))
+        monkeypatch.setattr(review_log.time, "time", partial(float, clock))
         seen = get_item(file, queue, 5, "ann").judgement.revision
         judge(file, ReviewTarget(queue, 5, "ann", seen), verdict)
     monkeypatch.undo()
@@ -272,13 +272,13 @@ SINCE_VERSION_3 = (
 def test_a_file_of_version_3_opens_with_its_digests_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "review.sqlite"
     file, queue = filled(path)
-    before, seal = verdict_rows(file, queue), get_queue(file, queue).seal
+    before, seal = log_rows(file, queue), get_queue(file, queue).seal
     with file.transaction() as connection:
         for table, column in SINCE_VERSION_3:
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 3")
     again = open_queues(path)
-    assert verify(again, queue, kept=seal).whole and verdict_rows(again, queue) == before
+    assert verify(again, queue, kept=seal).whole and log_rows(again, queue) == before
     assert (tmp_path / "review.sqlite.version-3").is_file()
     judge(again, ReviewTarget(queue, 6, "ann", 0, "typed name", 4.0), "unsure")
     assert verify(again, queue, kept=seal).rows == len(before) + 1
@@ -297,14 +297,14 @@ def test_a_file_of_version_3_opens_with_its_digests_and_goes_on(tmp_path: Path) 
 def of_version_1(path: Path) -> tuple[SqliteFile, str, list[str]]:
     """Return a file as version 1 wrote it: rows and queues without anything about items."""
     file, queue = filled(path)
-    rows = verdict_rows(file, queue)
+    rows = log_rows(file, queue)
     tamper(file, "DELETE FROM verdicts", "DELETE FROM judgements")
     with file.transaction() as connection:
         previous = get_queue(file, queue).origin()
         for row in rows:
             old = replace(row, previous=previous, items=0, items_sha256="", sha256="")
             old = replace(old, sha256=old.computed_sha256())
-            insert_verdict(connection, 1, old)
+            insert_log_row(connection, 1, old)
             previous = old.sha256
         connection.execute("UPDATE queues SET head = ?", (previous,))
         for table, column in (
@@ -330,7 +330,7 @@ def test_a_file_of_version_1_opens_verifies_and_goes_on(tmp_path: Path) -> None:
     add_items(file, queue, items(2, 30))
     more = get_queue(file, queue).seal
     judge(file, ReviewTarget(queue, 8, "ann", 0), "unsure")
-    rows = verdict_rows(file, queue)
+    rows = log_rows(file, queue)
     assert [row.items for row in rows] == [0] * 7 + [8]
     for seal, row in ((sealed, 7), (more, 7), (get_queue(file, queue).seal, 8)):
         assert verify(file, queue, kept=seal).kept_row == row
@@ -490,7 +490,7 @@ def test_whatever_stands_in_a_column_reading_is_a_value_or_one_sentence(
         lambda: items_page(file, queue, ItemFilter(), "ann"),
         lambda: next_item(file, queue, ItemFilter(order="score"), "cleo"),
         lambda: get_item(file, queue, 1, "ann"),
-        lambda: verdict_rows(file, queue),
+        lambda: log_rows(file, queue),
         lambda: queue_progress(file, queue, "ann"),
         lambda: queue_frame(file, queue),
         lambda: verify(file, queue, kept="0" * 64),

@@ -16,12 +16,12 @@ from mmh_core.records import MMHError
 from mmh_core.store.case_export import export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.item_search import get_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import create_queue, list_queues
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.run_files import RunFiles, check_runs
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
 
 OLD = ReviewItem("of an older version", (0,), "pocket", "", run="old.safetensors")
 SEALED = ReviewItem(

@@ -20,8 +20,8 @@ from mmh_core.store.archive import load_record
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore
 from mmh_core.store.queues import create_queue
+from mmh_core.store.review_log import ReviewTarget, judge
 from mmh_core.store.review_records import ReviewItem
-from mmh_core.store.verdicts import ReviewTarget, judge
 from mmh_core.studies.images.run import ImageRun
 from tests.drawn_runs import HOSTILE
 from tests.views.pages import pages_html

@@ -20,13 +20,13 @@ from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import ItemFilter, get_item, items_page
 from mmh_core.store.job_record import JobRecord
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import add_items, create_queue
 from mmh_core.store.remarks import generations, regions
+from mmh_core.store.review_log import ReviewTarget, judge, log_rows
 from mmh_core.store.review_plans import ReviewPlan
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.run_files import file_sha256
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import ReviewTarget, judge, verdict_rows
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.review.items import run_item
 from tests.drawn_runs import HOSTILE, drawn_run
@@ -113,7 +113,7 @@ def give(app: AppTest, letter: str) -> AppTest:
 
 
 def log(queue: QueueRecord) -> list[tuple[int, str | None, str | None, str]]:
-    rows = verdict_rows(review_session.queues(), queue.id)
+    rows = log_rows(review_session.queues(), queue.id)
     return [
         (row.item, row.before, row.after, row.reviewer) for row in rows if row.action != "notes"
     ]
@@ -251,13 +251,13 @@ def test_a_field_that_says_its_text_again_is_no_entry_and_another_windows_text_s
     file = review_session.queues()
     app, other = opened(item="4"), opened(item="4")
     noted(app, "mine")
-    before = len(verdict_rows(file, queue.id))
+    before = len(log_rows(file, queue.id))
     # The browser of a run that was cut short sends a field's text once more.
     noted(app, "other text")
     noted(app, "mine")
-    assert [row.notes for row in verdict_rows(file, queue.id)][before:] == ["other text", "mine"]
+    assert [row.notes for row in log_rows(file, queue.id)][before:] == ["other text", "mine"]
     noted(app, "mine")
-    assert len(verdict_rows(file, queue.id)) == before + 2
+    assert len(log_rows(file, queue.id)) == before + 2
     # Written from notes that are no longer the recorded ones: refused, and drawn anew.
     noted(other, "theirs")
     assert "was changed under the name" in said(other)
@@ -449,7 +449,7 @@ def test_a_third_person_adjudicates_what_two_differ_on(queue: QueueRecord) -> No
         text.value.startswith("Adjudicated by cy,") and text.value.endswith("Reason: same face")
         for text in app.text
     )
-    row = verdict_rows(file, queue.id)[-1]
+    row = log_rows(file, queue.id)[-1]
     assert (row.role, row.reviewer, row.after, row.identified) == (
         *("adjudicator", "cy", "exact copy"),
         "typed name",
@@ -469,7 +469,7 @@ def test_a_verdict_keeps_how_long_its_item_was_shown_and_how_the_name_was_known(
     give(app, "e")
     clock[0] += 3.0
     give(app, "n")
-    rows = verdict_rows(review_session.queues(), queue.id)
+    rows = log_rows(review_session.queues(), queue.id)
     assert [(row.item, row.seconds, row.identified) for row in rows] == [
         *((1, 12.0, "typed name"), (2, 3.0, "typed name")),
     ]
@@ -500,7 +500,7 @@ def test_a_region_is_marked_by_the_numbers_of_its_edges(queue: QueueRecord) -> N
     assert len(texts) == 1
     texts[0].set_value("a logo")
     sound(app.button(key="rv_record_edges").click().run())
-    [row] = verdict_rows(review_session.queues(), queue.id)
+    [row] = log_rows(review_session.queues(), queue.id)
     assert (row.role, row.region, row.notes) == ("mark", (0.1, 0.25, 0.75, 0.33), "a logo")
     assert row.image == images.options[1] and row.reviewer == FIRST
     # The edges stay for the next region, its text does not.
@@ -581,7 +581,7 @@ def test_a_region_is_marked_and_later_reviewers_see_it(queue: QueueRecord) -> No
     assert "Drawn on the training image 4, from 10% to 30% of its width" in captions(app)
     next(f for f in app.text_input if f.label == "Text of the region").set_value("watermark")
     sound(app.button(key="rv_record_region").click().run())
-    [row] = verdict_rows(review_session.queues(), queue.id)
+    [row] = log_rows(review_session.queues(), queue.id)
     assert (row.role, row.region, row.notes) == ("mark", (0.1, 0.2, 0.3, 0.5), "watermark")
     assert row.reviewer == FIRST and row.identified == "typed name"
     assert "Drawn on" not in captions(app) and app.button(key="rv_remove_region_1")
@@ -592,7 +592,7 @@ def test_a_region_is_marked_and_later_reviewers_see_it(queue: QueueRecord) -> No
     blind = opened("bob", blind="1")
     assert not zoomed(blind) and not any("watermark" in t.value for t in blind.text)
     sound(app.button(key="rv_remove_region_1").click().run())
-    assert regions(verdict_rows(review_session.queues(), queue.id)) == []
+    assert regions(log_rows(review_session.queues(), queue.id)) == []
     assert not zoomed(opened("bob"))
 
 
@@ -616,7 +616,7 @@ def test_reviewers_comment_on_an_item(queue: QueueRecord) -> None:
     assert [text.rsplit(": ")[-1] for text in written(sound(app.run()))] == [
         *("is **this** a logo?", "yes")
     ]
-    rows = verdict_rows(review_session.queues(), queue.id)
+    rows = log_rows(review_session.queues(), queue.id)
     assert [(row.role, row.reviewer) for row in rows] == [("comment", FIRST), ("comment", "bob")]
     # In blind review the words of others come after the judgement.
     blind = opened("cy", blind="1")
@@ -652,7 +652,7 @@ def test_images_that_are_generated_in_an_item_are_named_in_the_log(queue: QueueR
     sound(app.button(key="rv_generate_3").click().run())
     [job] = session.jobs().store.recent(5)
     assert session.jobs().runner.wait(job.id, timeout=300).state == "done"
-    [row] = generations(verdict_rows(review_session.queues(), queue.id))
+    [row] = generations(log_rows(review_session.queues(), queue.id))
     [kept] = [p for p in review_session.runs_folder().glob("*.safetensors") if p.name != RUN]
     assert (row.item, row.reviewer, row.identified) == (3, FIRST, "typed name")
     assert row.image == file_sha256(kept)
@@ -677,9 +677,9 @@ def test_images_of_other_weights_are_not_recorded(queue: QueueRecord) -> None:
     other = replace(item, model_sha256="11" * 32)
     with pytest.raises(MMHError, match="has other weights here"):
         generate._recorder(file, target, other)(run, path)
-    assert not generations(verdict_rows(file, queue.id))
+    assert not generations(log_rows(file, queue.id))
     generate._recorder(file, target, item)(run, path)
-    assert len(generations(verdict_rows(file, queue.id))) == 1
+    assert len(generations(log_rows(file, queue.id))) == 1
 
 
 def test_what_is_exported_is_what_was_judged_and_opens_elsewhere(

@@ -14,13 +14,13 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from mmh_core.installation import assets
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.store.item_search import get_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import create_queue
 from mmh_core.store.remarks import generations
+from mmh_core.store.review_log import ReviewTarget, annotate, log_rows
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.run_files import file_sha256
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import ReviewTarget, annotate, verdict_rows
 from mmh_core.studies.images.run import ImageRun
 from mmh_core.studies.review.items import run_item
 from tests.chromium import (
@@ -164,7 +164,7 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     at_item(page, 10)
     expected = ["exact copy", "template copy", "not memorized", "unsure", "skip", "exact copy"]
     expected += ["exact copy", "template copy", "not memorized", "not memorized"]
-    rows = [row for row in verdict_rows(file, queue.id) if row.action == "verdict"]
+    rows = [row for row in log_rows(file, queue.id) if row.action == "verdict"]
     assert [row.after for row in rows] == expected
     assert [row.item for row in rows] == list(range(1, 11))
     now = get_item(file, queue.id, 10, "Reviewer 1").judgement
@@ -243,7 +243,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     at_item(page, 10)
     sees(page, re.compile("^There is no image to judge"))
     page.keyboard.press("e")
-    assert [row.item for row in verdict_rows(file, opened)] == [*range(1, 11), 10]
+    assert [row.item for row in log_rows(file, opened)] == [*range(1, 11), 10]
 
     # A second window judges what this one still shows; this one is told, and nothing is lost.
     other = page.context.new_page()
@@ -263,7 +263,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
 
     second_opinion(chromium, f"{server.url}/review?queue={opened}")
     adjudication(chromium, f"{server.url}/review?queue={opened}")
-    rows = [(row.reviewer, row.item, row.after) for row in verdict_rows(file, opened)][-3:]
+    rows = [(row.reviewer, row.item, row.after) for row in log_rows(file, opened)][-3:]
     assert rows[:2] == [("Second", 1, "template copy"), ("Second", 2, "unsure")]
     assert rows[2] == ("Third", 1, "exact copy")
     saved = prepared_files(page, "flagged-csv-all-prompts", tmp_path)
@@ -288,7 +288,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
         assert link(page)["queue"] == opened
         sees(page, re.compile("^10 of 11 judged by Reviewer 1"))
         there = open_queues(elsewhere.data / "review.sqlite")
-        assert verdict_rows(there, opened) == verdict_rows(file, opened)
+        assert log_rows(there, opened) == log_rows(file, opened)
         assert verify(there, opened).whole
 
 
@@ -345,7 +345,7 @@ def test_a_box_drawn_over_an_image_becomes_a_region_of_the_log(
     page.get_by_role("button", name="Record the region").click()
     sees(page, re.compile("1 · Marker, .*training image.*: a logo"))
     file = open_queues(server.data / "review.sqlite")
-    [row] = [row for row in verdict_rows(file, queue.id) if row.role == "mark"]
+    [row] = [row for row in log_rows(file, queue.id) if row.role == "mark"]
     assert row.region == pytest.approx((0.25, 0.5, 0.5, 0.75), abs=0.03)
     assert row.image.startswith("training image ") and verify(file, queue.id).whole
 
@@ -399,7 +399,7 @@ def test_a_region_is_marked_with_no_other_device_than_the_keyboard(
     page.keyboard.press("Enter")
     sees(page, re.compile(r"\d · Typist, .*training image.*: an emblem"))
     file = open_queues(server.data / "review.sqlite")
-    [row] = [row for row in verdict_rows(file, queue.id) if row.reviewer == "Typist"]
+    [row] = [row for row in log_rows(file, queue.id) if row.reviewer == "Typist"]
     assert (row.role, row.region) == ("mark", (0.26, 0.25, 0.6, 0.75))
     assert verify(file, queue.id).whole
 
@@ -442,7 +442,7 @@ def test_generate_now_brings_images_to_an_item_without_any_and_the_log_names_the
         .or_(page.get_by_role("button", name=re.compile("^seed 3: ")))
         .first
     ).to_be_visible(timeout=PATIENCE)
-    [row] = generations(verdict_rows(file, queue.id, 1))
+    [row] = generations(log_rows(file, queue.id, 1))
     [kept] = [
         path
         for path in (server.data / "runs").glob("*.safetensors")
@@ -457,7 +457,7 @@ def test_generate_now_brings_images_to_an_item_without_any_and_the_log_names_the
     expect(exact).to_be_enabled(timeout=PATIENCE)
     page.keyboard.press("e")
     sees(page, re.compile("Item 1: exact copy, recorded"))
-    assert [row.role for row in verdict_rows(file, queue.id)] == ["generation", ""]
+    assert [row.role for row in log_rows(file, queue.id)] == ["generation", ""]
     assert verify(file, queue.id).whole
 
 
@@ -480,7 +480,7 @@ def test_fast_keys_judge_only_what_was_on_the_screen(
     pressed = page.evaluate("window.pressed")
     keys = {"exact copy": "e", "template copy": "t", "not memorized": "n", "unsure": "u"}
     file = open_queues(server.data / "review.sqlite")
-    rows = [row for row in verdict_rows(file, queue.id) if row.reviewer == who]
+    rows = [row for row in log_rows(file, queue.id) if row.reviewer == who]
     assert len(pressed) == 10 and rows and rows[0].item == 1
     # Each row is that of a key, in order, pressed while the row's item was shown.
     left = iter(pressed)
@@ -505,7 +505,7 @@ def test_fast_keys_leave_notes_and_tags_as_they_are(
     page.keyboard.type("etn" * 12, delay=delay)
     page.wait_for_timeout(1000)
     wait_for_app(page, timeout=PATIENCE / 1000)
-    rows = [row for row in verdict_rows(file, queue.id) if row.reviewer == who][ITEMS:]
+    rows = [row for row in log_rows(file, queue.id) if row.reviewer == who][ITEMS:]
     # Nobody wrote into a field: no row is about notes, and every verdict keeps them.
     assert len(rows) > 1 and {row.action for row in rows} == {"verdict"}
     for row in rows:
@@ -552,7 +552,7 @@ def test_a_name_survives_a_reload_and_is_never_another_one(
     sees(page, "as Zoë; o'Neil")
     at_item(page, 2)
     file = open_queues(server.data / "review.sqlite")
-    rows = [(row.item, row.reviewer) for row in verdict_rows(file, queue.id)]
+    rows = [(row.item, row.reviewer) for row in log_rows(file, queue.id)]
     assert (1, "Zoë; o'Neil") in rows
     assert not [one for one in rows if one[1] == "Bob"]
     assert len([one for one in rows if one[1] == "Zoë; o'Neil"]) == 1

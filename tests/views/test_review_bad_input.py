@@ -14,9 +14,9 @@ import pytest
 from pyarrow import parquet
 
 from mmh_core.formats import parquet_rows
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import add_items, get_queue, list_queues
 from mmh_core.store.review_records import QueueRecord, ReviewItem
-from mmh_core.store.verdict_chain import verify
 from tests.views.test_app_review import FIRST, filled, give, kept_files, log, opened, said, sound
 from tests.views.test_app_review import queue as queue
 from views import session

@@ -8,8 +8,8 @@ from mmh_core.counting import agreeing
 from mmh_core.formats.times import local_minute
 from mmh_core.records import MMHError
 from mmh_core.store.adjudication import Disagreement, adjudicate, disagreements
+from mmh_core.store.review_log import ReviewTarget
 from mmh_core.store.review_records import REVIEW_VERDICTS
-from mmh_core.store.verdicts import ReviewTarget
 from views.review import reviewer, state
 from views.review import session as review_session
 from views.review.state import key

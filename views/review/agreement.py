@@ -8,9 +8,9 @@ import streamlit as st
 
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.queues import queue_progress, reviewers
+from mmh_core.store.review_log import log_rows
 from mmh_core.store.review_records import REVIEW_VERDICTS
 from mmh_core.store.time_on_items import time_words
-from mmh_core.store.verdicts import verdict_rows
 from views.review import adjudicate, state
 from views.review import session as review_session
 from views.widgets import layout, words
@@ -34,7 +34,7 @@ def section() -> None:
             icon=":material/group_add:",
         )
         return
-    rows = verdict_rows(file, queue)
+    rows = log_rows(file, queue)
     layout.facts(
         [
             (name, f"{done.judged:,} of {done.items:,} judged; time on an item: {seconds}")

@@ -7,7 +7,7 @@ import streamlit as st
 from mmh_core.formats.times import local_minute
 from mmh_core.records import MMHError
 from mmh_core.store.remarks import add_comment, comments
-from mmh_core.store.verdicts import ReviewTarget, verdict_rows
+from mmh_core.store.review_log import ReviewTarget, log_rows
 from views.review import reviewer, state
 from views.review import session as review_session
 from views.review.state import key
@@ -18,7 +18,7 @@ _COUNT, _REFUSED = key("comments_added"), key("refused_comment")
 
 def section(position: int, *, hidden: bool) -> None:
     """Show who said what and when, and the field for more; `hidden` keeps others' back."""
-    thread = comments(verdict_rows(review_session.queues(), state.queue(), position))
+    thread = comments(log_rows(review_session.queues(), state.queue(), position))
     shown = [row for row in thread if not hidden or row.reviewer == state.reviewer()]
     refused = st.session_state.pop(_REFUSED, None)
     with st.expander(

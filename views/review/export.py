@@ -10,8 +10,8 @@ from mmh_core.counting import agreeing, plural
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.store.case_tables import queue_csv
+from mmh_core.store.log_chain import verify
 from mmh_core.store.review_records import QueueRecord
-from mmh_core.store.verdict_chain import verify
 from views.review import session as review_session
 from views.review import state
 from views.review.state import key

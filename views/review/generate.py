@@ -13,10 +13,10 @@ from mmh_core.formats.times import local_minute
 from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.remarks import generations, record_generation
+from mmh_core.store.review_log import ReviewTarget, log_rows
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.run_files import file_sha256
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdicts import ReviewTarget, verdict_rows
 from mmh_core.studies.images.run import ImageRun
 from views import models as model_session
 from views.images import phrases
@@ -73,7 +73,7 @@ def button(item: ReviewItem, position: int, *, refused: str, has_images: bool) -
 
 def recorded(position: int) -> None:
     """Show what the log says of images that were generated for an item after it was sealed."""
-    rows = verdict_rows(review_session.queues(), state.queue(), position)
+    rows = log_rows(review_session.queues(), state.queue(), position)
     for row in generations(rows):
         when = local_minute(row.time)
         st.caption(

@@ -7,16 +7,16 @@ short, the field stands empty, and an empty field says that the notes are gone.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import streamlit as st
 
+from mmh_core.formats.times import local_clock
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
 from mmh_core.store.review_checks import checked_tags
+from mmh_core.store.review_log import JudgedMeanwhile, ReviewTarget, annotate
 from mmh_core.store.review_records import ItemView, Judgement
-from mmh_core.store.verdicts import JudgedMeanwhile, ReviewTarget, annotate
 from views.review import reviewer, state
 from views.review import session as review_session
 from views.widgets import layout
@@ -61,8 +61,10 @@ def section(view: ItemView) -> None:
         )
     now = view.judgement
     if now.notes or now.tags:
-        clock = time.strftime("%H:%M:%S", time.localtime(now.time))
-        st.caption(f":material/check: Notes and tags are saved; last change of this item {clock}.")
+        st.caption(
+            ":material/check: Notes and tags are saved; last change of this item "
+            f"{local_clock(now.time)}."
+        )
 
 
 def _labels(view: ItemView, drawn: int, *, blocked: bool) -> None:

@@ -10,8 +10,8 @@ import streamlit as st
 
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import ItemFilter, filter_choices, get_item, next_item
+from mmh_core.store.review_log import ReviewTarget, judge, undo
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
-from mmh_core.store.verdicts import ReviewTarget, judge, undo
 from views.review import links
 from views.review import reviewer as who
 from views.review import session as review_session

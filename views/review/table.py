@@ -102,9 +102,9 @@ def _row(view: ItemView, *, hidden: bool) -> dict[str, Any]:
     return {
         "item": view.position,
         "id": item.name,
-        "drawn": _source(shown_thumbnail(item)),
+        "generated": _source(shown_thumbnail(item)),
         "nearest": _source(b"" if near is None else near.png),
-        "verdict": view.judgement.verdict or "",
+        "judgement": view.judgement.verdict or "",
         "score": _shown(item.score, hidden),
         "similarity": _shown(item.similarity, hidden),
         "lid_percentile": None if hidden else _percent(item.lid_percentile),
@@ -132,11 +132,11 @@ def _columns() -> dict[str, Any]:
     return {
         "item": column.NumberColumn("Item", width=50),
         "id": column.TextColumn("ID", width=80, help="From the table of prompts"),
-        "drawn": column.ImageColumn("Generated", width=70),
+        "generated": column.ImageColumn("Generated", width=70),
         "nearest": column.ImageColumn(
             "Nearest training image", width=70, help="Nearest training image"
         ),
-        "verdict": column.TextColumn(
+        "judgement": column.TextColumn(
             "Judgement", width=105, help="Yours; empty until you have judged the item"
         ),
         "score": column.NumberColumn(

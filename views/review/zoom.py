@@ -23,8 +23,8 @@ from mmh_core.store.remarks import (
     regions,
     remove_region,
 )
-from mmh_core.store.review_records import ReviewItem, VerdictRow
-from mmh_core.store.verdicts import ReviewTarget, verdict_rows
+from mmh_core.store.review_log import ReviewTarget, log_rows
+from mmh_core.store.review_records import LogRow, ReviewItem
 from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.copies import TrainingNeighbor
 from views.images import image_html
@@ -76,7 +76,7 @@ def section(position: int, panels: Sequence[ImagePanel], *, hidden: bool) -> Non
     refused = st.session_state.pop(_REFUSED, None)
     if refused is not None:
         st.warning(layout.plain(refused), icon=":material/sync_problem:")
-    rows = regions(verdict_rows(review_session.queues(), state.queue(), position))
+    rows = regions(log_rows(review_session.queues(), state.queue(), position))
     marked = [row for row in rows if not hidden or row.reviewer == state.reviewer()]
     is_open = st.toggle(
         "Zoom and mark regions",
@@ -107,7 +107,7 @@ def section(position: int, panels: Sequence[ImagePanel], *, hidden: bool) -> Non
 
 
 def _on(
-    panel: ImagePanel, marked: Sequence[tuple[int, VerdictRow]]
+    panel: ImagePanel, marked: Sequence[tuple[int, LogRow]]
 ) -> tuple[tuple[int, tuple[float, ...]], ...]:
     """Return the regions on an image; the one that an item keeps has its seed where known."""
     return tuple(
@@ -187,7 +187,7 @@ def _recording(
         )
 
 
-def _listed(number: int, row: VerdictRow) -> None:
+def _listed(number: int, row: LogRow) -> None:
     """Show who marked a region, and let them remove it."""
     when = local_minute(row.time)
     text = f": {row.notes}" if row.notes else ""
@@ -247,7 +247,7 @@ def _record(position: int, image: str, region: tuple[float, ...], field: str) ->
     st.session_state[_COUNT] = _count() + 1
 
 
-def _remove(row: VerdictRow) -> None:
+def _remove(row: LogRow) -> None:
     """Remove a region; for a callback."""
     try:
         remove_region(review_session.queues(), _target(row.item), row.number)

@@ -241,7 +241,7 @@ def _row(image: ImageResult) -> dict[str, object]:
         "similarity_threshold": None if copy is None else copy.threshold,
         "calibrated_l2": None if copy is None else copy.calibrated_l2,
         "distance_ratio": None if copy is None else copy.ratio,
-        "copies": None if copy is None else copy.multiplicity,
+        "multiplicity": None if copy is None else copy.multiplicity,
         "near_duplicates": None if copy is None else copy.near_duplicates,
         "cause": None if image.cause is None else image.cause.label,
         "true_kind": None if truth is None else truth.kind,

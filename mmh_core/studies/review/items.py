@@ -87,7 +87,7 @@ def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = ""
         lid_percentile=_figure(figures["lid_percentile"]),
         similarity=_figure(figures["similarity"]),
         nearest=int(str(figures["nearest"])),
-        scores=tuple(_scores(images, _figure(figures["copies"]))),
+        scores=tuple(_scores(images, _figure(figures["copy_rate"]))),
         thumbnail=thumbnail(worst.image),
     )
 

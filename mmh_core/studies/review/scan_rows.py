@@ -29,7 +29,7 @@ COLUMNS: dict[str, ColumnKind] = {
     "cut": "text",
     "unread": "text",
     "verdict": "text",
-    "copies": "float",
+    "copy_rate": "float",
     "similarity": "float",
     "nearest": "int",
     "lid": "float",
@@ -69,7 +69,7 @@ def early_figures(scores: EarlyScores, i: int, *, flagged: bool) -> dict[str, Va
         "percentile": float(scores.percentile[i]),
         "flagged": flagged,
         "verdict": "",
-        "copies": math.nan,
+        "copy_rate": math.nan,
         "similarity": math.nan,
         "nearest": -1,
         "lid": math.nan,
@@ -81,7 +81,7 @@ def early_figures(scores: EarlyScores, i: int, *, flagged: bool) -> dict[str, Va
 def run_figures(run: ImageRun) -> dict[str, Value]:
     """Return the figures of a prompt's images.
 
-    The most severe verdict, the copy rate (`copies`), the largest similarity and the training
+    The most severe verdict, the copy rate, the largest similarity and the training
     image that has it, copied or not, and the means of LID and of its percentile (0 to 1).
     """
     copies = [image.copy for image in run.images if image.copy is not None]
@@ -90,7 +90,7 @@ def run_figures(run: ImageRun) -> dict[str, Value]:
     nearest = max(near, key=lambda copy: copy.similarity, default=None)
     return {
         "verdict": most_severe(image.verdict for image in run.images),
-        "copies": copy_rate(copy.kind for copy in copies),
+        "copy_rate": copy_rate(copy.kind for copy in copies),
         "similarity": math.nan if nearest is None else nearest.similarity,
         "nearest": -1 if nearest is None else nearest.nearest,
         "lid": sum(lid.conditional for lid in lids) / len(lids) if lids else math.nan,

@@ -34,7 +34,7 @@ from tests.drawn_runs import drawn_run, noise, unsearched_run
 FOLDER = Path(__file__).parents[3] / "assets" / "pocket-sd"
 NOTHING = {
     "verdict": "",
-    "copies": float("nan"),
+    "copy_rate": float("nan"),
     "similarity": float("nan"),
     "nearest": -1,
     "lid": float("nan"),

@@ -1,4 +1,7 @@
-"""Record verdicts in an append-only log, and take them back."""
+"""The append-only log of a queue: record judgements, notes and tags, and take them back.
+
+A judgement is a person's; what the program measures of an image has a verdict of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mmh_core.formats.times import utc_clock
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import code_version
 from mmh_core.records import MMHError
@@ -20,21 +24,21 @@ from mmh_core.store.review_records import (
     REVIEW_VERDICTS,
     Identified,
     Judgement,
+    LogRow,
     ReviewVerdict,
-    VerdictRow,
 )
 from mmh_core.store.review_schema import (
     JUDGEMENT_COLUMNS,
-    VERDICT_COLUMNS,
+    LOG_COLUMNS,
     judgement_from,
+    log_row_from,
+    log_values,
     seal_queue,
     tags_text,
-    verdict_from,
-    verdict_values,
 )
 from mmh_core.store.sqlite_file import SqliteFile
 
-_SELECT = f"SELECT {', '.join(VERDICT_COLUMNS)} FROM verdicts"
+_SELECT = f"SELECT {', '.join(LOG_COLUMNS)} FROM verdicts"
 
 
 class JudgedMeanwhile(MMHError):
@@ -56,7 +60,7 @@ class ReviewTarget:
     seconds: float = 0.0
 
 
-def judge(file: SqliteFile, target: ReviewTarget, verdict: ReviewVerdict) -> VerdictRow:
+def judge(file: SqliteFile, target: ReviewTarget, verdict: ReviewVerdict) -> LogRow:
     """Record a verdict, keep notes and tags as they are, and return the row, safe on the disk.
 
     Errors: ValueError for an unknown verdict; JudgedMeanwhile where the reviewer's judgement is
@@ -71,9 +75,7 @@ def judge(file: SqliteFile, target: ReviewTarget, verdict: ReviewVerdict) -> Ver
         return append_row(connection, target, row)
 
 
-def annotate(
-    file: SqliteFile, target: ReviewTarget, notes: str, tags: Iterable[str]
-) -> VerdictRow:
+def annotate(file: SqliteFile, target: ReviewTarget, notes: str, tags: Iterable[str]) -> LogRow:
     """Record new notes and tags, keep the verdict, and return the row; errors as in `judge`."""
     notes = checked_text(notes, "notes", MAX_TEXT, empty=True)
     kept = checked_tags(tags)
@@ -84,7 +86,7 @@ def annotate(
 
 def undo(
     file: SqliteFile, queue: str, reviewer: str, *, identified: Identified = ""
-) -> VerdictRow | None:
+) -> LogRow | None:
     """Take the reviewer's last verdict back that is not taken back yet, by a new row.
 
     The item has the verdict from before again, notes and tags stay. Returns the new row, whose
@@ -112,7 +114,7 @@ def undo(
         )
 
 
-def verdict_rows(file: SqliteFile, queue: str, item: int | None = None) -> list[VerdictRow]:
+def log_rows(file: SqliteFile, queue: str, item: int | None = None) -> list[LogRow]:
     """Return the log of a queue, or of one item, oldest first."""
     with file.connection("ro") as connection:
         number = queue_number(connection, queue)
@@ -121,17 +123,17 @@ def verdict_rows(file: SqliteFile, queue: str, item: int | None = None) -> list[
 
 def item_rows(
     connection: sqlite3.Connection, number: int, item: int | None = None
-) -> list[VerdictRow]:
-    """Return what `verdict_rows` does, inside a transaction."""
+) -> list[LogRow]:
+    """Return what `log_rows` does, inside a transaction."""
     chosen = "" if item is None else "AND item = ?"
     values = (number,) if item is None else (number, item)
     rows = connection.execute(f"{_SELECT} WHERE queue = ? {chosen} ORDER BY number", values)
     return [_row(row) for row in rows]
 
 
-def _row(values: tuple[Any, ...]) -> VerdictRow:
+def _row(values: tuple[Any, ...]) -> LogRow:
     try:
-        return verdict_from(values)
+        return log_row_from(values)
     except ValueError as error:
         raise MMHError(
             f"Row {quoted(values[0], 20)} of the log is damaged ({error}): verify the log, and "
@@ -156,7 +158,7 @@ def _judgement(connection: sqlite3.Connection, number: int, item: int, reviewer:
 
 def next_row(
     connection: sqlite3.Connection, target: ReviewTarget, *, check: bool = True
-) -> VerdictRow:
+) -> LogRow:
     """Return a row that changes nothing yet; refuse a judgement that is not what was seen."""
     if checked_text(target.reviewer, "name of the reviewer", MAX_NAME) != target.reviewer:
         raise MMHError("The name of the reviewer has white space around it: write it without.")
@@ -171,15 +173,13 @@ def next_row(
     now = _judgement(connection, number, target.item, target.reviewer)
     if check and now.revision != target.revision:
         present = f"as {now.verdict!r}" if now.verdict else "and not judged"
-        clock = (
-            "" if math.isnan(now.time) else time.strftime(" at %H:%M UTC", time.gmtime(now.time))
-        )
+        clock = "" if math.isnan(now.time) else f" at {utc_clock(now.time)}"
         raise JudgedMeanwhile(
             f"Item {target.item} was changed under the name {quoted(target.reviewer)}{clock}, "
             f"after you had opened it, and stands {present} now; your entry was not recorded: "
             "look at the item again, then repeat it if it still holds."
         )
-    row = VerdictRow(
+    row = LogRow(
         *(queue.rows + 1, target.item, "verdict", now.verdict, now.verdict, now.notes, now.tags),
         *(0, target.reviewer, time.time(), *item, code_version(), queue.head),
     )
@@ -188,13 +188,11 @@ def next_row(
     )
 
 
-def append_row(
-    connection: sqlite3.Connection, target: ReviewTarget, row: VerdictRow
-) -> VerdictRow:
+def append_row(connection: sqlite3.Connection, target: ReviewTarget, row: LogRow) -> LogRow:
     """Write the row, what it says of the item now, and the queue's new seal."""
     row = replace(row, sha256=row.computed_sha256())
     number = queue_number(connection, target.queue)
-    insert_verdict(connection, number, row)
+    insert_log_row(connection, number, row)
     connection.execute(
         "UPDATE queues SET rows = ?, head = ? WHERE number = ?", (row.number, row.sha256, number)
     )
@@ -202,12 +200,12 @@ def append_row(
     return row
 
 
-def insert_verdict(connection: sqlite3.Connection, number: int, row: VerdictRow) -> None:
+def insert_log_row(connection: sqlite3.Connection, number: int, row: LogRow) -> None:
     """Insert a row as it is, and what it says of the item now; one with a role changes nothing."""
-    marks = ", ".join("?" * (1 + len(VERDICT_COLUMNS)))
+    marks = ", ".join("?" * (1 + len(LOG_COLUMNS)))
     connection.execute(
-        f"INSERT INTO verdicts (queue, {', '.join(VERDICT_COLUMNS)}) VALUES ({marks})",
-        (number, *verdict_values(row)),
+        f"INSERT INTO verdicts (queue, {', '.join(LOG_COLUMNS)}) VALUES ({marks})",
+        (number, *log_values(row)),
     )
     if row.role:
         return

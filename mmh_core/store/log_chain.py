@@ -24,19 +24,19 @@ from mmh_core.store.queues import queue_number, read_queue
 from mmh_core.store.review_checks import checked_seal
 from mmh_core.store.review_records import (
     Judgement,
+    LogRow,
     QueueRecord,
     ReviewVerdict,
-    VerdictRow,
     joined_sha256,
     seal_of,
 )
 from mmh_core.store.review_schema import (
     ITEM_COLUMNS,
     JUDGEMENT_COLUMNS,
-    VERDICT_COLUMNS,
+    LOG_COLUMNS,
     item_from,
     judgement_from,
-    verdict_from,
+    log_row_from,
 )
 from mmh_core.store.sqlite_file import SqliteFile
 
@@ -88,7 +88,7 @@ def verify(file: SqliteFile, queue: str, *, kept: str | None = None) -> ChainRep
         record = read_queue(connection, queue)
         check = ChainCheck(record, *_item_digests(connection, number))
         rows = connection.execute(
-            f"SELECT {', '.join(VERDICT_COLUMNS)} FROM verdicts WHERE queue = ? ORDER BY number",
+            f"SELECT {', '.join(LOG_COLUMNS)} FROM verdicts WHERE queue = ? ORDER BY number",
             (number,),
         )
         report = check.rows(map(_row, rows))
@@ -126,7 +126,7 @@ class ChainCheck:
             self.running_item_digests.append(joined_sha256(self.running_item_digests[-1], digest))
         self.marks = [(0, self.queue.origin(), 0)]
 
-    def rows(self, rows: Iterable[VerdictRow]) -> ChainReport:
+    def rows(self, rows: Iterable[LogRow]) -> ChainReport:
         """Check all rows, stopping at the first bad one, and then the queue's own record."""
         for count, row in enumerate(rows, start=1):
             if wrong := self._wrong(row, count):
@@ -197,7 +197,7 @@ class ChainCheck:
         )
         return ChainReport(count, head, None, message, len(self.items), seal, None, self._warned())
 
-    def _wrong(self, row: VerdictRow, number: int) -> str | None:
+    def _wrong(self, row: LogRow, number: int) -> str | None:
         """Return what is wrong with a row, None where nothing is."""
         _, previous, items = self.marks[-1]
         now = self.judgements.get((row.item, row.reviewer), Judgement()).verdict
@@ -229,7 +229,7 @@ class ChainCheck:
         self._note_time(row)
         return None
 
-    def _note_time(self, row: VerdictRow) -> None:
+    def _note_time(self, row: LogRow) -> None:
         """Keep a sentence where time runs backwards: no proof, since clocks may be set."""
         before = self.latest or self.queue.created
         self.latest = max(before, row.time)
@@ -299,14 +299,14 @@ def _item_sha256(values: tuple[Any, ...]) -> str:
         return ""
 
 
-def _row(values: tuple[Any, ...]) -> VerdictRow:
+def _row(values: tuple[Any, ...]) -> LogRow:
     """Return a row of the log, with an empty digest where its columns hold what no row does."""
     try:
-        return verdict_from(values)
+        return log_row_from(values)
     except (ValueError, TypeError):
-        kept = dict(zip(VERDICT_COLUMNS, values, strict=True))
+        kept = dict(zip(LOG_COLUMNS, values, strict=True))
         kept["number"] = kept["number"] if isinstance(kept["number"], int) else 0
-        return VerdictRow(**{**kept, "tags": (), "region": (), "sha256": "", "items": 0})
+        return LogRow(**{**kept, "tags": (), "region": (), "sha256": "", "items": 0})
 
 
 def _judgement(values: tuple[Any, ...]) -> Judgement | None:

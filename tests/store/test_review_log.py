@@ -20,19 +20,19 @@ import pytest
 from mmh_core.installation import code_version
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
+from mmh_core.store.log_chain import verify
 from mmh_core.store.queues import create_queue, get_queue, queue_progress, reviewers
-from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewItem, ReviewVerdict, VerdictRow
-from mmh_core.store.review_schema import open_queues
-from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import (
+from mmh_core.store.review_log import (
     JudgedMeanwhile,
     ReviewTarget,
     annotate,
     judge,
+    log_rows,
     undo,
-    verdict_rows,
 )
+from mmh_core.store.review_records import REVIEW_VERDICTS, LogRow, ReviewItem, ReviewVerdict
+from mmh_core.store.review_schema import open_queues
+from mmh_core.store.sqlite_file import SqliteFile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> tuple[SqliteFile, str]:
 
 def say(
     store: tuple[SqliteFile, str], item: int, verdict: ReviewVerdict, reviewer: str = "ann"
-) -> VerdictRow:
+) -> LogRow:
     """Judge an item as somebody who has just looked at it."""
     file, queue = store
     seen = get_item(file, queue, item, reviewer).judgement.revision
@@ -83,8 +83,8 @@ def test_a_row_says_who_when_what_and_by_which_code(store: tuple[SqliteFile, str
     assert first.previous == get_queue(file, queue).origin()
     assert third.previous == second.sha256
     assert get_queue(file, queue).head == third.sha256
-    assert verdict_rows(file, queue) == [first, second, third]
-    assert verdict_rows(file, queue, 1) == []
+    assert log_rows(file, queue) == [first, second, third]
+    assert log_rows(file, queue, 1) == []
     assert reviewers(file, queue) == ["ann", "bob"]
     assert queue_progress(file, queue, "ann").counts["unsure"] == 1
     assert queue_progress(file, queue, "ann").judged == 1
@@ -112,7 +112,7 @@ def test_undo_restores_the_verdict_before_one_after_the_other(
     assert [row and row.item for row in undone] == [3, 2, 1, None]
     assert [stands(store, item) for item in (1, 2, 3)] == [None] * 3
     assert stands(store, 1, "bob") == "not memorized"
-    assert len(verdict_rows(file, queue)) == 10
+    assert len(log_rows(file, queue)) == 10
     assert verify(file, queue).whole
 
 
@@ -126,7 +126,7 @@ def test_of_two_windows_the_later_is_told_and_nothing_is_lost(
         judge(file, place, "not memorized")
     with pytest.raises(JudgedMeanwhile):
         annotate(file, place, "notes", [])
-    assert len(verdict_rows(file, queue)) == 1
+    assert len(log_rows(file, queue)) == 1
     # A second reviewer is no second window.
     judge(file, replace(place, reviewer="bob"), "not memorized")
     judge(file, replace(place, revision=1), "unsure")
@@ -148,7 +148,7 @@ def test_what_cannot_be_recorded_is_refused(store: tuple[SqliteFile, str]) -> No
         annotate(file, ReviewTarget(queue, 1, "ann", 0), "a\x07", [])
     with pytest.raises(MMHError, match="longer than 200"):
         annotate(file, ReviewTarget(queue, 1, "ann", 0), "", ["x" * 201])
-    assert verdict_rows(file, queue) == []
+    assert log_rows(file, queue) == []
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,7 @@ from pathlib import Path
 from mmh_core.store.item_search import get_item
 from mmh_core.store.review_records import REVIEW_VERDICTS
 from mmh_core.store.review_schema import open_queues
-from mmh_core.store.verdicts import ReviewTarget, judge
+from mmh_core.store.review_log import ReviewTarget, judge
 file, queue = open_queues(Path(sys.argv[1])), sys.argv[2]
 n = 0
 while True:
@@ -358,7 +358,7 @@ def kill_writers(path: Path, times: int) -> None:
         report = verify(file, queue)
         assert report.whole, report.message
         assert report.rows >= max(told)
-    rows = {row.number: row.sha256 for row in verdict_rows(file, queue)}
+    rows = {row.number: row.sha256 for row in log_rows(file, queue)}
     assert len(told) >= 2 * times
     assert told.items() <= rows.items()
 
