@@ -68,11 +68,11 @@ class LidEstimate:
     """The LID of B points at one noise scale each.
 
     `lid` and `standard_error` have shape (B,), in dimensions; the standard error is that of the
-    estimator's own randomness (probes, noise draws), 0 for a deterministic one and NaN where one
+    estimator's own randomness (probes, noises), 0 for a deterministic one and NaN where one
     draw gives none. `nfe` counts network evaluations per point, a backward pass through one
     counting as one more. `asymmetry` (B,) is the relative antisymmetric part of the score's
     Jacobian where the estimator sees it, a free diagnostic of fit: a true score has a symmetric
-    one. `draws` is the number of independent values that the standard error is of, None for a
+    one. `probes` is the number of independent values that the standard error is of, None for a
     deterministic estimator.
     """
 
@@ -80,7 +80,7 @@ class LidEstimate:
     standard_error: Tensor
     nfe: float
     asymmetry: Tensor | None = None
-    draws: int | None = None
+    probes: int | None = None
 
     def frame(self) -> pd.DataFrame:
         """Return one row per point."""

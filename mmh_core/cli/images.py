@@ -125,7 +125,7 @@ def image_table(run: ImageRun) -> str:
         has_percentile = lid is not None and lid.percentile == lid.percentile
         share = f"{100 * lid.percentile:.1f} %" if lid is not None and has_percentile else ""
         nearest = ["", ""] if copy is None else _nearest(copy)
-        probes = "" if lid is None or lid.draws is None else str(lid.draws)
+        probes = "" if lid is None or lid.probes is None else str(lid.probes)
         figures = [f"{image.index:03d}", str(image.seed), value, probes, share]
         rows.append([*figures, *nearest, image.verdict])
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]

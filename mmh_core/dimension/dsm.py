@@ -35,7 +35,7 @@ def dsm_lid(
     """
     points = scaled_points(model, x, log_delta, cond)
     lid, error = mean_and_error(_pair_errors(model, points, draws, generator))
-    return LidEstimate(lid, error, float(draws), draws=draws // 2)
+    return LidEstimate(lid, error, float(draws), probes=draws // 2)
 
 
 def _pair_errors(

@@ -40,7 +40,7 @@ def flipd(
     points = scaled_points(model, x, log_delta, cond)
     samples = _samples(model, points, rademacher(points.x0, probes, generator))
     lid, error = mean_and_error(samples)
-    return LidEstimate(lid, error, 1.0 + probes, draws=probes)
+    return LidEstimate(lid, error, 1.0 + probes, probes=probes)
 
 
 def flipd_exact(
@@ -92,7 +92,7 @@ def window_flipd(
     values = torch.stack([_samples(model, points, signs) for points in points_by_node])
     weights = _trapezoid(nodes.diff(dim=0)).to(values)[:, :, None]
     lid, error = mean_and_error((weights * values).sum(0))
-    return LidEstimate(lid, error, len(nodes) * (1.0 + probes), draws=probes)
+    return LidEstimate(lid, error, len(nodes) * (1.0 + probes), probes=probes)
 
 
 def _trapezoid(gaps: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class ProbeValues:
         """
         lid, count = self.counts.mean(1), self.counts.shape[1]
         variance = 2 * (self.squares.mean(1) - lid.square() / dim).clamp(min=0)
-        return LidEstimate(lid, (variance / count).sqrt(), self.nfe, draws=count)
+        return LidEstimate(lid, (variance / count).sqrt(), self.nfe, probes=count)
 
     def estimate_beside(self, control: ProbeValues, dim: int) -> LidEstimate:
         """Estimate the trace from few probes by its difference to another one that has more.
@@ -193,7 +193,7 @@ class ProbeValues:
             2 * (apart - change.square() / dim).clamp(min=0) / max(0.5, 1 - 2 / (few * dim))
         )
         variance += difference * (1 / few - 1 / many)
-        return LidEstimate(lid, variance.sqrt(), self.nfe, draws=few)
+        return LidEstimate(lid, variance.sqrt(), self.nfe, probes=few)
 
 
 def joined_probes(parts: Sequence[ProbeValues]) -> ProbeValues:

@@ -71,6 +71,7 @@ class ImageMetadata:
     version: int = VERSION
     windows: int = 1
     missing: tuple[str, ...] = ()
+    # Numbers of probes, by the names that files of earlier versions hold.
     lid_draws: int | None = None
     lid_unconditional_draws: int | None = None
 
@@ -89,8 +90,8 @@ class ImageMetadata:
         _require(math.isnan(self.percentile) or 0 <= self.percentile <= 1, "percentile")
         for name in ("lid_error", "lid_unconditional_error"):
             _require(not getattr(self, name) < 0, name)
-        for draws in (self.lid_draws, self.lid_unconditional_draws):
-            _require(draws is None or draws > 0, "number of draws")
+        for probes in (self.lid_draws, self.lid_unconditional_draws):
+            _require(probes is None or probes > 0, "number of probes")
         checked(settings_of(self))
 
 
@@ -118,8 +119,8 @@ def metadata_of(run: ImageRun, image: ImageResult) -> ImageMetadata:
         verdict=image.verdict,
         windows=config.sampling.windows,
         missing=run.missing,
-        lid_draws=None if lid is None else lid.draws,
-        lid_unconditional_draws=None if lid is None else lid.unconditional_draws,
+        lid_draws=None if lid is None else lid.probes,
+        lid_unconditional_draws=None if lid is None else lid.unconditional_probes,
     )
 
 

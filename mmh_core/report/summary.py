@@ -232,10 +232,10 @@ def _lid(lid: ImageLid) -> dict[str, Any]:
         "log_delta": number(lid.log_delta),
         "conditional": number(lid.conditional),
         "conditional_standard_error": number(lid.conditional_error),
-        "draws": lid.draws,
+        "probes": lid.probes,
         "unconditional": number(lid.unconditional),
         "unconditional_standard_error": number(lid.unconditional_error),
-        "unconditional_draws": lid.unconditional_draws,
+        "unconditional_probes": lid.unconditional_probes,
         "percentile": number(lid.percentile),
         "nfe": number(lid.nfe),
     }

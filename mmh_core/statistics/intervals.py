@@ -76,17 +76,17 @@ def least_of_all(count: int) -> float:
     return float((1 - LEVEL) ** (1 / count))
 
 
-def half_width(standard_error: float, draws: int | None, level: float = LEVEL) -> float:
-    """Return half the interval of a mean of `draws` independent values, by Student's t.
+def half_width(standard_error: float, count: int | None, level: float = LEVEL) -> float:
+    """Return half the interval of a mean of `count` independent values, by Student's t.
 
     NaN for fewer than two values, and for an unknown number.
     """
     # The quantile alone: scipy.stats takes a second to import, scipy.special a tenth of it.
     from scipy.special import stdtrit
 
-    if draws is None or draws < 2:
+    if count is None or count < 2:
         return math.nan
-    return float(stdtrit(draws - 1, 0.5 + level / 2)) * standard_error
+    return float(stdtrit(count - 1, 0.5 + level / 2)) * standard_error
 
 
 def percentile_interval(resampled: Tensor | Sequence[float]) -> tuple[float, float]:

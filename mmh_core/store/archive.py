@@ -54,6 +54,8 @@ _RENAMED_FIELDS = {
         "normal": "reference_scores",
     },
     "ImageLid": {
+        "draws": "probes",
+        "unconditional_draws": "unconditional_probes",
         "normals": "reference_images",
         "level": "threshold",
         "highest": "highest_reference",

@@ -16,7 +16,7 @@ class ImageLid:
     standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`
     (0 to 1) is the share of the model's reference prompts with a lower conditional LID, NaN
     without a reference for these settings. `nfe` is the cost per image, both estimates together.
-    `draws` and `unconditional_draws` are the independent values (of probes, or of noises) behind
+    `probes` and `unconditional_probes` are the independent values behind
     them, None where unknown, as in older files, or where there is no randomness; without the
     prompt the default estimator has few, of the difference (`ProbeValues.estimate_beside`).
     The percentile is among `reference_images` images of `reference_prompts` prompts (None:
@@ -33,8 +33,8 @@ class ImageLid:
     unconditional_error: float
     percentile: float
     nfe: float
-    draws: int | None = None
-    unconditional_draws: int | None = None
+    probes: int | None = None
+    unconditional_probes: int | None = None
     reference_images: int | None = None
     reference_prompts: int | None = None
     threshold: float = math.nan
@@ -43,11 +43,11 @@ class ImageLid:
     @property
     def probe_words(self) -> str:
         """Return how many probes both estimates have, "" where that is unknown or none are."""
-        if self.draws is None:
+        if self.probes is None:
             return ""
-        if self.unconditional_draws is None:
-            return f"{self.draws} conditional"
-        return f"{self.draws} conditional, {self.unconditional_draws} unconditional"
+        if self.unconditional_probes is None:
+            return f"{self.probes} conditional"
+        return f"{self.probes} conditional, {self.unconditional_probes} unconditional"
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -55,5 +55,5 @@ class ImageLid:
 
         It is that of the estimator's own randomness and of nothing else.
         """
-        half = half_width(self.conditional_error, self.draws)
+        half = half_width(self.conditional_error, self.probes)
         return self.conditional - half, self.conditional + half

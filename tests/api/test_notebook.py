@@ -67,7 +67,7 @@ def test_an_image_shows_interval_similarity_threshold_verdict_and_reason() -> No
     run = drawn_run()
     first = run.images[0]
     assert first.lid is not None and first.copy is not None
-    lid = replace(first.lid, conditional=5.0, conditional_error=1.0, draws=8)
+    lid = replace(first.lid, conditional=5.0, conditional_error=1.0, probes=8)
     found = replace(first, lids=(lid,), copy=replace(first.copy, threshold=0.88))
     text = html(found)
     # Student's t with 7 degrees of freedom has its 97.5 % quantile at 2.365.
@@ -92,7 +92,7 @@ def test_a_lid_is_said_with_what_is_known_of_its_error(
 ) -> None:
     lid = drawn_run().images[0].lid
     assert lid is not None
-    known = replace(lid, conditional=conditional, conditional_error=error, draws=draws)
+    known = replace(lid, conditional=conditional, conditional_error=error, probes=draws)
     assert interval_words(known) == words
 
 

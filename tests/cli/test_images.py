@@ -128,7 +128,7 @@ def test_the_table_names_every_image(
         ]
         # "12.3 +- 1.2", then the number of probes.
         assert int(line.split()[5]) == one["lids"][0]["draws"] == 8
-        assert one["lids"][0]["unconditional_draws"] == 1
+        assert one["lids"][0]["unconditional_probes"] == 1
         assert line.endswith("cannot be judged")
         assert one["curve"] == [] and [lid["estimator"] for lid in one["lids"]][1:] == ["dsm"]
     assert str(out) in lines[-1]

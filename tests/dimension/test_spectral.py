@@ -219,9 +219,9 @@ def test_intervals_by_students_t_hold_the_truth(dim: int, rank: int, probes: int
     found = soft_spectral_count(
         model, x, math.log(0.05), effort=Effort(probes, 3), generator=seeded(3)
     )
-    assert found.draws == probes
+    assert found.probes == probes
     covered = [
-        abs(lid - rank) <= half_width(error, found.draws)
+        abs(lid - rank) <= half_width(error, found.probes)
         for lid, error in zip(found.lid.tolist(), found.standard_error.tolist(), strict=True)
     ]
     assert sum(covered) / runs >= 0.93

@@ -28,8 +28,8 @@ def rows() -> dict[str, tuple[set[str], set[str], set[int]]]:
     """Return by interval who prints it, which tests simulate it, and at which sizes."""
     listed = {}
     for line in PAGE.read_text().splitlines():
-        if line.startswith("| `"):
-            name, _, users, sizes, tests = line.strip("| ").split(" | ")
+        if line.startswith("| of ") or line.startswith("| an area "):
+            _, sizes, name, tests, users = line.strip("| ").split(" | ")
             printed, simulated = (set(re.findall(r"`([^`]+)`", cell)) for cell in (users, tests))
             counts = {int(number) for number in re.findall(r"\d+", sizes)}
             listed[name.strip("`")] = printed, simulated, counts

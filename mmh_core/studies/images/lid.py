@@ -206,12 +206,12 @@ def estimate_lid(
         )
         [prompted] = result_of(passes)
         estimates += [one.estimate(latents[0].numel()) for one in prompted]
-    counts = [estimate.draws for estimate in estimates if estimate.draws is not None]
+    counts = [estimate.probes for estimate in estimates if estimate.probes is not None]
     return LidEstimate(
         torch.cat([estimate.lid for estimate in estimates]).cpu(),
         torch.cat([estimate.standard_error for estimate in estimates]).cpu(),
         sum(estimate.nfe for estimate in estimates) / len(estimates),
-        draws=min(counts),
+        probes=min(counts),
     )
 
 
@@ -228,8 +228,8 @@ def _image_lid(
         unconditional_error=float(unprompted.standard_error),
         percentile=math.nan,
         nfe=prompted.nfe + unprompted.nfe,
-        draws=prompted.draws,
-        unconditional_draws=unprompted.draws,
+        probes=prompted.probes,
+        unconditional_probes=unprompted.probes,
     )
 
 

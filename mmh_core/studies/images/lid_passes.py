@@ -137,7 +137,7 @@ def decided(estimate: LidEstimate, levels: Sequence[float]) -> bool:
 
 def sure_half_width(estimate: LidEstimate) -> float:
     """Return half the `SURE` interval of the estimate of one image."""
-    return half_width(float(estimate.standard_error), estimate.draws, SURE)
+    return half_width(float(estimate.standard_error), estimate.probes, SURE)
 
 
 def sign_passes(
@@ -175,7 +175,7 @@ def estimator_pass(
     run, x = ESTIMATORS[estimator].run, latents.to(model.device)
     estimate = run(shaped(model, latents), x, log_delta, cond=cond, generator=own)
     return [
-        LidEstimate(lid[None], error[None], estimate.nfe, draws=estimate.draws)
+        LidEstimate(lid[None], error[None], estimate.nfe, probes=estimate.probes)
         for lid, error in zip(estimate.lid, estimate.standard_error, strict=True)
     ]
 

@@ -229,7 +229,7 @@ def _row(image: ImageResult) -> dict[str, object]:
         "lid_standard_error": None if lid is None else lid.conditional_error,
         "lid_low": None if lid is None else lid.interval[0],
         "lid_high": None if lid is None else lid.interval[1],
-        "lid_draws": None if lid is None else lid.draws,
+        "lid_probes": None if lid is None else lid.probes,
         "lid_unconditional": None if lid is None else lid.unconditional,
         "lid_percentile": None if lid is None else lid.percentile,
         "guidance_norm_first_step": float(image.guidance_norm[0]),

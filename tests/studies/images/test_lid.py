@@ -206,7 +206,7 @@ def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
     config = replace(CONFIG, seeds=(3, 4, 5))
     run = last(config, model)
     values = [one.lid.conditional for one in run.images if one.lid is not None]
-    assert [one.lid and one.lid.draws for one in run.images] == [PROBES] * 3
+    assert [one.lid and one.lid.probes for one in run.images] == [PROBES] * 3
     *_, few = estimate_lids(model, run.images, LOG_DELTA, settled=clear_of([1e3]))
     near = few[0].conditional
     cases = [
@@ -219,13 +219,13 @@ def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
     ]
     for levels, draws in cases:
         *_, found = estimate_lids(model, run.images, LOG_DELTA, settled=clear_of(levels))
-        assert (found[0].draws, found[0].unconditional_draws) == (draws, UNPROMPTED)
+        assert (found[0].probes, found[0].unconditional_probes) == (draws, UNPROMPTED)
         for one, value in zip(found, values, strict=True):
             low, high = one.interval
             assert low < one.conditional < high
             # What was decided by fewer probes is the same to within what it says itself.
             assert abs(one.conditional - value) < max(high - low, SAME)
-            if one.draws == PROBES:
+            if one.probes == PROBES:
                 assert one.conditional == pytest.approx(value, abs=SAME)
 
 
@@ -397,7 +397,7 @@ def test_half_precision_weights_read_nearly_what_float32_reads(
     found = estimate_lid(
         half(model, kind), latents, cond, LOG_DELTA, prompt="the cat", images=images
     )
-    assert found.draws == PROBES
+    assert found.probes == PROBES
     for i, seed in enumerate((3, 4)):
         # Eight bits of mantissa, averaged over 64 dimensions.
         assert float(found.lid[i]) == pytest.approx(lids(run)["the cat", seed][0], abs=0.5)

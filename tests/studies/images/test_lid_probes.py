@@ -112,7 +112,7 @@ def test_without_the_prompt_few_probes_of_the_difference_do(further: int) -> Non
     control = probed(prompted, probes)
     few = probed(unprompted, probes[:, :UNPROMPTED])
     estimate = few.estimate_beside(control, DIM)
-    assert estimate.draws == UNPROMPTED
+    assert estimate.probes == UNPROMPTED
     apart = variance(unprompted - prompted) * (1 / UNPROMPTED - 1 / PROBES)
     expected = variance(unprompted) / PROBES + apart
     assert float(estimate.lid.mean()) == pytest.approx(
@@ -202,7 +202,7 @@ def test_curves_and_the_estimate_of_a_cell_are_the_same_in_any_company_to_the_bi
     cond = model.encode_text(["the cat"]).expand(5, -1, -1)
     cell = estimate_lid(model, latents, cond, 0.2, prompt="the cat", images=pixels)
     *_, lids = estimate_lids(model, images, 0.2)
-    assert cell.draws == PROBES and cell.lid.tolist() == [lid.conditional for lid in lids]
+    assert cell.probes == PROBES and cell.lid.tolist() == [lid.conditional for lid in lids]
     assert len(set(cell.lid.tolist())) == 5
     assert lids[0].estimator == DEFAULT_ESTIMATOR
 
@@ -228,7 +228,7 @@ def flat(value: float) -> Interval:
 def test_a_first_look_settles_a_copy_whose_cause_is_the_same_over_its_interval(
     around: TrainingNeighborhood, lid: float, error: float, settled: bool
 ) -> None:
-    estimate = LidEstimate(torch.tensor([lid]), torch.tensor([error]), 20.0, draws=FIRST)
+    estimate = LidEstimate(torch.tensor([lid]), torch.tensor([error]), 20.0, probes=FIRST)
     assert cause_settled(flat(20.0), around, estimate) == settled
     # What it settles, no LID within the interval makes another cause.
     half = half_width(error, FIRST, SURE)

@@ -164,7 +164,7 @@ def test_lid_is_read_at_the_runs_own_latents_with_and_without_the_prompt(
         assert lid is not None and lid.log_delta == LOG_DELTA
         assert lid.conditional == pytest.approx(float(prompted[i]), abs=1e-3)
         assert lid.unconditional == pytest.approx(float(unprompted[i]), abs=1e-3)
-        assert (lid.draws, lid.unconditional_draws) == (PROBES, UNPROMPTED)
+        assert (lid.probes, lid.unconditional_probes) == (PROBES, UNPROMPTED)
     assert run.log_delta == LOG_DELTA
 
 

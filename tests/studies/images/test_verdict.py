@@ -26,7 +26,7 @@ LIDS: dict[LidState, list[ImageLid | None]] = {}
 def among(lid: float, error: float, values: list[float], prompts: int = 26) -> ImageLid:
     """Return a reading of 8 probes, placed among reference images."""
     names = tuple(str(i % prompts) for i in range(len(values)))
-    unplaced = replace(reading(lid, NAN), conditional_error=error, draws=8)
+    unplaced = replace(reading(lid, NAN), conditional_error=error, probes=8)
     normal = ReferencePrompts(
         *("m", "", Sampling(5, 2.0, 8, 8), -0.5, torch.zeros(1), names),
         conditional=torch.tensor(values),
