@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmh_core.pocket.grammar import EXTRAS, FEATURES, LIGHTS, TEMPLATES
+from mmh_core.pocket.second.families import GRAMMARS
 
 #: Groups of words with about the same meaning in the description of an image.
 _GROUPS: tuple[tuple[str, ...], ...] = (
@@ -85,9 +86,12 @@ SYNONYMS = _table()
 
 
 def _common_words() -> frozenset[str]:
-    """Return the words that are no names: those of the table and of the caption grammar."""
+    """Return the words that are no names: those of the table and of the caption grammars."""
     texts = [*SYNONYMS, *LIGHTS, *FEATURES.values(), *EXTRAS.values()]
     texts += [template for choices in TEMPLATES.values() for template in choices]
+    for grammar in GRAMMARS.values():
+        texts += [*grammar.openings, grammar.anything]
+        texts += [choice.phrase for each in grammar.attributes for choice in each.choices]
     words = " ".join(texts).replace(",", " ").split()
     common = "a an the and of at by for from in into near on over under with without two three"
     return frozenset(word for word in [*words, *common.split()] if "{" not in word)

@@ -12,6 +12,7 @@ import torch
 
 from mmh_core.mitigations.synonyms import COMMON_WORDS, SYNONYMS
 from mmh_core.pocket.grammar import FRAMED, LIGHTS, TEMPLATES, article, slots_of
+from mmh_core.pocket.second.parsing import paraphrases_of, parsed
 
 _ARTICLE = re.compile(r"\b([Aa])n?\s+$")
 _WORD = re.compile(r"[^\s,.;:!?\"()]+")
@@ -65,11 +66,14 @@ def reworded(prompt: str, chosen: Collection[Word], generator: torch.Generator) 
 
 
 def paraphrases(prompt: str) -> tuple[str, ...]:
-    """Return paraphrases of a prompt, by the templates of the caption grammar.
+    """Return paraphrases of a prompt, by the grammars of the embedded worlds' captions.
 
-    Of a prompt that fits no template, the parts between commas are reordered. Names,
-    colors and whatever else fills the slots stay.
+    Of a prompt that fits none, the parts between commas are reordered. Names, colors and whatever
+    else fills the slots stay.
     """
+    read = parsed(prompt)
+    if read is not None:
+        return tuple(text for text in paraphrases_of(read) if text != prompt)
     framed = slots_of(FRAMED, prompt)
     inner = framed["caption"] if framed else prompt
     for templates in TEMPLATES.values():

@@ -7,11 +7,7 @@ recur across kinds, so that no single word tells whether a caption is memorized.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-
-#: Nearest training images that vote on what an image shows: farther ones of a poor image are any.
-VOTES = 4
+from collections.abc import Mapping
 
 LIGHTS = ("soft light", "studio light", "warm light", "natural light")
 
@@ -129,15 +125,3 @@ def captions(painter: str, style: Mapping[str, str], name: str | None) -> tuple[
 def content(painter: str, style: Mapping[str, str], name: str | None) -> str:
     """Return a key that is equal for two scenes exactly when every caption of theirs is."""
     return captions(painter, style, name)[0]
-
-
-def content_of(captions: Iterable[str]) -> str:
-    """Return the kind that more than half of some captions speak of, "" where there is none.
-
-    The captions are those of an image's nearest training images, or a prompt alone. None fits the
-    grammar for any training set but the embedded world's. Caveat: it tells a portrait from a
-    landscape, and not one person from another.
-    """
-    counts = Counter(painter_of(caption) for caption in captions)
-    kind, votes = counts.most_common(1)[0] if counts else ("", 0)
-    return kind if 2 * votes > counts.total() else ""

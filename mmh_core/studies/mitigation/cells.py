@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.interface import Mitigated, Mitigation, reporting
-from mmh_core.pocket.grammar import VOTES, content_of
+from mmh_core.pocket.captions import VOTES, content_of
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import embed_all

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.mitigations.interface import LidBy, Mitigation, MitigationContext, RequestScore, Work
 from mmh_core.mitigations.lid_loss import generated_latents, reference_lids
-from mmh_core.pocket.grammar import VOTES, content_of
+from mmh_core.pocket.captions import VOTES, content_of
 from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid

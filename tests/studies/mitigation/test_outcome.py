@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmh_core.pocket.grammar import content_of
+from mmh_core.pocket.captions import content_of
 from mmh_core.statistics.intervals import Interval
 from mmh_core.studies.mitigation.outcome import (
     NOT_SOLVED,
