@@ -127,7 +127,7 @@ def test_the_table_names_every_image(
             f"{one['lids'][0]['conditional']:.1f}",
         ]
         # "12.3 +- 1.2", then the number of probes.
-        assert int(line.split()[5]) == one["lids"][0]["draws"] == 8
+        assert int(line.split()[5]) == one["lids"][0]["probes"] == 8
         assert one["lids"][0]["unconditional_probes"] == 1
         assert line.endswith("cannot be judged")
         assert one["curve"] == [] and [lid["estimator"] for lid in one["lids"]][1:] == ["dsm"]
