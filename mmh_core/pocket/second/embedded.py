@@ -34,6 +34,8 @@ from mmh_core.retrieval.umap_layout import umap_layout_steps
 OPEN_HELD_OUT = 200
 #: Kinds of captions that are not memorized, whatever a model does, and reference prompts of them.
 REFERENCES = ("unique", "fresh", "held-out")
+#: Transforms of near-duplicates that move what an image shows.
+_MOVING = ("crop", "shift", "flip")
 #: Why captions with 2 or 4 exact copies are excluded.
 _BETWEEN = "more copies than one and fewer than count as memorized"
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
@@ -237,16 +239,22 @@ def second_references(folder: Path, count: int) -> tuple[str, ...]:
 def second_example(folder: Path, kind: str) -> str:
     """Return the caption of a kind in the calibration half that shows the kind best.
 
-    The most copies; then of what is duplicated the fewest distinct images, so that all seeds copy
-    the same one, and of all else the most; then the greatest LID*.
+    The most copies; near-duplicates that are not moved, which look the same; then of what is
+    duplicated the fewest distinct images, so that all seeds copy the same one, and of all else the
+    most; then a portrait, in which anybody sees a copy; then the greatest LID*.
     """
     table = read_prompts(folder)
     table = table[(table.split == "calibration") & table.trained & (table.kind == kind)]
     if table.empty:
         raise MMHError(f"The world beside {folder} has no caption of the kind {kind}.")
     few = kind in ("duplicate", "near-duplicate")
-    table = table.assign(shown=-table.images if few else table.images)
-    return str(table.sort_values(["copies", "shown", "lid"], kind="stable").caption.iloc[-1])
+    table = table.assign(
+        shown=-table.images if few else table.images,
+        still=~table["transform"].isin(_MOVING),
+        portrait=table.family == "portrait",
+    )
+    order = ["copies", "still", "shown", "portrait", "lid"]
+    return str(table.sort_values(order, kind="stable").caption.iloc[-1])
 
 
 def _entry(

@@ -206,6 +206,10 @@ def test_the_example_of_a_kind_is_the_one_copied_most(furnished: Path) -> None:
     most = half[half.copies == half.copies.max()]
     assert dose.copies.iloc[0] == half.copies.max()
     assert dose.images.iloc[0] == most.images.min()
+    alike = most[most.images == most.images.min()]
+    assert (dose.family.iloc[0] == "portrait") == (alike.family == "portrait").any()
+    near = second_example(furnished, "near-duplicate")
+    assert table[table.caption == near]["transform"].iloc[0] in ("color", "noise", "JPEG")
     with pytest.raises(MMHError, match="no caption of the kind varied"):
         second_example(furnished, "varied")
 
