@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from mmh_core.subject.calibration import Calibration, calibration_beside, read_calibration
 from mmh_core.subject.devices import device_of
 from mmh_core.subject.reference_prompts import ReferencePrompts
-from mmh_core.subject.training_set import TrainingSet, folder_training_set, pocket_training_set
+from mmh_core.subject.training_set import (
+    TrainingSet,
+    folder_training_set,
+    pocket_alignment,
+    pocket_training_set,
+)
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 
@@ -104,15 +109,28 @@ def open_training_set(
 ) -> TrainingSet | None:
     """Return the index of one's own, else the training set beside a model, None without either.
 
-    The model's own is compared by the calibration that is given, else by the one beside it.
+    The model's own is compared by the calibration that is given, else by the one beside it. An
+    index of one's own has what belongs to the model: the calibrated scale of LID and cause, and
+    the CLIP beside a model with a world.
     """
     from mmh_core.retrieval.embedder_choice import load_embedder
 
+    folder = model_folder(name)
+    of_a_world = folder is not None and (folder / "world.json").exists()
     if index is not None:
         searched = folder_training_set(index.index, load_embedder(index.embedder), index.images)
-        return searched if calibration is None else replace(searched, cause=calibration.cause)
-    folder = model_folder(name)
-    if folder is None or not (folder / "world.json").exists():
+        if calibration is not None:
+            scale = calibration.lid_noise_scale
+            searched = replace(
+                searched,
+                cause=calibration.cause,
+                log_delta=None if scale is None else scale.log_delta,
+            )
+        # Whether an image shows its prompt does not depend on what is searched.
+        if folder is not None and of_a_world:
+            searched = replace(searched, alignment=pocket_alignment(folder))
+        return searched
+    if folder is None or not of_a_world:
         return None
     return pocket_training_set(folder, calibration or calibration_beside(folder))
 
