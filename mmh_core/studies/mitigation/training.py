@@ -163,7 +163,8 @@ def _materials(
     """Return the training set as the builder prepares it, and the captions of the snapshots."""
     world = read_world(folder)
     groups = groups_of(folder, world.labels)
-    chosen = _chosen(world.labels, config.wide, groups)
+    left_out = undecided_captions(folder)
+    chosen = _chosen(world.labels, config, groups, left_out)
     labels = world.labels.loc[chosen].reset_index(drop=True)
     texts = captioned(
         list(labels["captions"]),
@@ -177,7 +178,7 @@ def _materials(
         contexts(model.text_encoder, texts.ids).half(),
         model.unconditional.cpu().half(),
     )
-    return data, _snapshot_captions(labels, config.captions, groups, undecided_captions(folder))
+    return data, _snapshot_captions(labels, config.captions, groups, left_out)
 
 
 def _with_returned(
@@ -212,15 +213,47 @@ def undecided_captions(folder: Path) -> frozenset[str]:
     return frozenset(str(text) for text in table[table.repeated == "between"].caption)
 
 
-def _chosen(labels: pd.DataFrame, wide: float, groups: Mapping[str, tuple[str, ...]]) -> list[int]:
-    """Return the training rows: all memorized ones, and a share of the reference ones."""
+def _chosen(
+    labels: pd.DataFrame,
+    config: TrainingMitigationConfig,
+    groups: Mapping[str, tuple[str, ...]],
+    left_out: frozenset[str] = frozenset(),
+) -> list[int]:
+    """Return the training rows: those of the captions copied most, and a share of the references.
+
+    Of each memorized group as many captions as snapshots sample, so that a short training meets
+    each of them often enough; none of those that are `left_out`.
+    """
     chosen = []
     for group, kinds in groups.items():
         for kind in kinds:
-            rows = labels.index[labels.kind == kind].tolist()
-            count = len(rows) if group != REFERENCE else max(1, round(wide * len(rows)))
+            part = labels[labels.kind == kind]
+            if group != REFERENCE:
+                subjects = _most_copied(_without(part, left_out), config.captions)
+                chosen += part.index[part.subject.isin(subjects)].tolist()
+                continue
+            rows = part.index.tolist()
+            count = max(1, round(config.wide * len(rows)))
             chosen += [rows[i * len(rows) // count] for i in range(count)]
     return sorted(chosen)
+
+
+def _most_copied(labels: pd.DataFrame, count: int) -> list[str]:
+    """Return the subjects with the most copies of an image, or with the most versions of one.
+
+    Of equally many the fewest distinct images, so that each is met most often.
+    """
+    subjects = labels.groupby("subject", sort=False).copies.agg(["max", "size"])
+    versions = subjects["size"].where(subjects["max"] == 1, -subjects["size"])
+    order = subjects.assign(versions=versions).sort_values(
+        ["max", "versions"], ascending=False, kind="stable"
+    )
+    return [str(subject) for subject in order.index[:count]]
+
+
+def _without(labels: pd.DataFrame, left_out: frozenset[str]) -> pd.DataFrame:
+    """Return the rows whose caption is none of those left out."""
+    return labels[[str(texts[0]) not in left_out for texts in labels.captions]]
 
 
 def _snapshot_captions(
@@ -234,7 +267,7 @@ def _snapshot_captions(
     None of those that are `left_out`.
     """
     rows = []
-    kept = labels[[str(texts[0]) not in left_out for texts in labels.captions]]
+    kept = _without(labels, left_out)
     for group, kinds in groups.items():
         lists = []
         for kind in kinds:

@@ -38,8 +38,9 @@ ARMS = (
 class TrainingMitigationConfig:
     """The training set, the network, and the snapshots of a run.
 
-    The training set is the shipped world's without templates, with the share `wide` of its other
-    images: a short training then meets every duplicate often enough. The network has `channels`
+    The training set is that of the `captions` captions of each memorized group that are copied
+    most, and the share `wide` of the reference images: a short training then meets every duplicate
+    often enough. The network has `channels`
     per level, `steps` optimizer steps of `batch` images. At the steps `snapshot_steps` it samples
     `captions` captions of each group with `seeds` seeds each in `sampling_steps`; `kept` images of
     each group are kept.

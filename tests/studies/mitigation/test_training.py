@@ -151,15 +151,24 @@ def test_the_arms_differ_in_how_often_a_image_stands_there_alone(
     assert run.state == "complete"
 
 
-def test_all_memorized_images_are_trained_on_and_a_share_of_the_normal_ones() -> None:
-    kinds = ["duplicate"] * 3 + ["template"] * 4 + ["open"] * 10 + ["overfit"] * 2 + ["varied"] * 5
-    labels = pd.DataFrame({"kind": kinds})
-    rows = study._chosen(labels, 0.4, groups_of(POCKET, labels))
-    assert [kinds[row] for row in rows] == [
-        *(["duplicate"] * 3 + ["open"] * 4 + ["overfit"] * 2 + ["varied"] * 2)
-    ]
-    # Evenly: 10 rows from the seventh on, four of them.
-    assert rows[3:7] == [7, 9, 12, 14]
+def test_the_captions_copied_most_are_trained_on_and_a_share_of_the_reference_ones() -> None:
+    kinds = ["duplicate"] * 4 + ["template"] * 4 + ["open"] * 10 + ["overfit"] * 5 + ["varied"] * 5
+    subjects = list("abbc") + ["t"] * 4 + ["o"] * 10 + list("ddeee") + ["v"] * 5
+    copies = [9, 40, 40, 40, *[1] * 4, *[1] * 10, *[1] * 5, *[1] * 5]
+    labels = pd.DataFrame({"kind": kinds, "subject": subjects, "copies": copies})
+    labels["captions"] = [(subject,) for subject in subjects]
+    groups = groups_of(POCKET, labels)
+    config = replace(CONFIG, captions=1, wide=0.4)
+    rows = study._chosen(labels, config, groups)
+    # As many copies of one image rather than of two; of versions the most.
+    assert [subjects[row] for row in rows] == ["c", *"oooo", *"eee", *"vv"]
+    # Evenly: 10 rows from the ninth on, four of them.
+    assert rows[1:5] == [8, 10, 13, 15]
+    without = study._chosen(labels, config, groups, frozenset("ce"))
+    assert [subjects[row] for row in without] == ["b", "b", *"oooo", *"dd", *"vv"]
+    every = study._chosen(labels, replace(config, captions=9), groups)
+    assert set(range(len(labels))) - set(every) >= set(range(4, 8))
+    assert {subjects[row] for row in every} == set("abcodev")
 
 
 def test_figures_belong_to_the_group_of_their_caption(run: TrainingMitigationRun) -> None:
