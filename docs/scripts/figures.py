@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +81,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table as Markdown."""
     lines = [list(heads), ["---"] * len(heads), *map(list, rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def missed(row: Mapping[str, Any]) -> bool:
+    """Return whether a measured figure misses its bar, as one does that has no value."""
+    if row["bound"] not in ("least", "most"):
+        return False
+    value, bar = row["value"], row["bar"]
+    return value is None or not (value >= bar if row["bound"] == "least" else value <= bar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.scripts.figures import read, table
+from docs.scripts.figures import missed, read, table
 
 _CASES = ("lollipop", "affine-10", "affine-100")
 _DIGITS = (20, 50, 100, 200, 400, 800, 1700)
@@ -94,16 +94,15 @@ def embedded_model(data: Path) -> str:
     rows = []
     for row in read(data / "pocket-check.json")["figures"]:
         barred = row["bound"] in words
-        short = row["value"] < row["bar"] if row["bound"] == "least" else row["value"] > row["bar"]
         interval = "-" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         rows.append(
             [
                 row["figure"],
                 f"{words[row['bound']]}{row['bar']:.3g}" if barred else "-",
-                f"{row['value']:.3f}",
+                "-" if row["value"] is None else f"{row['value']:.3f}",
                 interval,
                 f"{row['count']:,}",
-                "" if not barred else "SHORT" if short else "holds",
+                "" if not barred else "SHORT" if missed(row) else "holds",
             ]
         )
     return table(("figure", "bar", "measured", "95 % interval", "counted on", ""), rows)

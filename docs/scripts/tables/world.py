@@ -12,10 +12,14 @@ LABELS = Path(__file__).resolve().parents[3] / "assets" / "pocket-sd" / "trainin
 _HAPPENS = {
     "open": "the model generalizes",
     "varied": "the model generalizes",
+    "unique": "the model generalizes",
     "duplicate": "copied, because of the data",
+    "near-duplicate": "copied, because of the data",
     "template": "the layout is copied, because of the data",
     "overfit": "copied, because of overfitting",
 }
+#: Fewer copies of an image than this are not enough to make a model copy it.
+_ENOUGH = 30
 
 
 def world(data: Path) -> str:
@@ -24,7 +28,11 @@ def world(data: Path) -> str:
     rows = []
     for kind, happens in _HAPPENS.items():
         part = labels[labels.kind == kind]
+        if part.empty:
+            continue
         each = part.groupby("subject").size()
+        if kind == "duplicate" and part.copies.min() < _ENOUGH:
+            happens = happens.replace("copied", "copied where copies are many")
         rows.append(
             [
                 kind,
