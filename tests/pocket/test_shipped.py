@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+import mmh_core as mmh
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.calibration import captions_of
 from mmh_core.pocket.cast import named_subjects
 from mmh_core.pocket.furnish import ShippedData, open_shipped_data
 from mmh_core.pocket.scenes import Scene, draw
-from mmh_core.pocket.trials import generate_trials, open_captions, trial_lids
 from mmh_core.pocket.true_lid import true_lid
-from mmh_core.retrieval.copy_evidence import copy_evidence
-from mmh_core.subject.calibration import image_calibration
+from mmh_core.studies.images.examples import pocket_examples
 from mmh_core.text_to_image import generation
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling
@@ -118,29 +117,21 @@ def test_the_card_says_what_was_measured() -> None:
     figures = {row["figure"]: row["value"] for row in card["figures"]}
     assert len(figures) >= 16
     assert all(value is not None for value in figures.values())
-    assert {"training", "losses", "versions", "guidance", "steps"} <= set(card)
+    assert {"training", "versions", "guidance", "steps"} <= set(card)
 
 
-def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
-    model: TextToImage, shipped: ShippedData
-) -> None:
-    labels = shipped.world.labels
-    most = labels[labels.kind == "duplicate"].sort_values("copies").tail(3)
-    captions = captions_of(shipped.world.seed, None)
-    wanted = captions[captions.subject.isin(most.subject)]
-    free = open_captions(3, _SEED)
-    chosen = image_calibration(FOLDER)
+def test_captions_of_many_copies_give_copies_and_a_lower_lid() -> None:
+    subject = mmh.open_subject("pocket-sd", "cpu")
+    examples = [one for one in pocket_examples(FOLDER) if one.trained]
+    most = sorted(
+        (one for one in examples if one.kind == "duplicate"), key=lambda one: one.multiplicity
+    )[-3:]
+    free = [one for one in examples if not one.memorized][:: len(examples) // 10][:3]
     lids = []
-    for table in (wanted, free):
-        trials = generate_trials(model, table, [_SEED], guidance=model.guidance, steps=model.steps)
-        found = copy_evidence(
-            trials.images, shipped.embedder, shipped.training, chosen.copy_thresholds
-        )
-        lids.append(trial_lids(model, trials, chosen.lid_noise_scale.log_delta).median())
-        if table is wanted:
-            subjects = labels.subject.to_numpy()[found.nearest.numpy()]
-            assert (subjects == trials.table.subject.to_numpy()).all()
-            assert found.kind.count("exact") >= 2
-        else:
-            assert found.kind.count("exact") == 0
-    assert lids[0] < lids[1]
+    for chosen in (most, free):
+        found = mmh.generate(subject, [one.caption for one in chosen], seeds=(_SEED,), curve=False)
+        kinds = [image.copy.kind for image in found.record.images if image.copy]
+        lids.append(sorted(image.lid.conditional for image in found.record.images if image.lid))
+        assert len(kinds) == len(lids[-1]) == 3
+        assert kinds.count("exact") >= 2 if chosen is most else kinds.count("exact") == 0
+    assert lids[0][1] < lids[1][1]
