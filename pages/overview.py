@@ -29,7 +29,7 @@ def main() -> None:
     layout.recommendation(
         "New here: open step 1 of the tour. With a table of prompts: scan it on the review page. "
         "With a model of your own: choose it on the images page.",
-        "The examples were chosen because they show copies and a mitigation that works, with a "
+        "The examples were chosen because they show copies and none under a mitigation, with a "
         "few seeds each, on a small model of an invented world: they show what copies look like, "
         "and not how often your model makes them or what stops them there.",
     )
