@@ -26,10 +26,12 @@ def index(
     ] = None,
     column: Column = "",
     embedder: EmbedderName = "pixels",
-    skip_damaged: Annotated[
+    allow_damaged: Annotated[
         bool,
         typer.Option(
-            "--skip-damaged", help="Exit with status 0 although images could not be indexed."
+            "--allow-damaged",
+            "--skip-damaged",
+            help="Exit with status 0 although images could not be indexed.",
         ),
     ] = False,
 ) -> None:
@@ -73,12 +75,12 @@ def index(
     typer.echo(summary(indexed), err=True)
     if sentence := indexed.captions.sentence():
         typer.echo(sentence, err=True)
-    if indexed.lost and not skip_damaged:
+    if indexed.lost and not allow_damaged:
         lost = plural(len(indexed.lost), "image")
         verb = agreeing(len(indexed.lost), "is", "are")
         typer.echo(
             f"Exit status {INCOMPLETE}: {lost} of the folder {verb} not in the index. Restore "
-            "what is named above and run this again, or accept the gap with --skip-damaged.",
+            "what is named above and run this again, or accept the gap with --allow-damaged.",
             err=True,
         )
         raise typer.Exit(INCOMPLETE)

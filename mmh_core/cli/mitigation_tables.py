@@ -43,7 +43,7 @@ _MAIN = (
 )
 
 
-#: In the words of the criterion.
+#: Effects on reference captions, as the criterion of a mitigation calls them.
 _EFFECTS = {"unchanged": "unharmed", "harmed": "harmed", "not checked": "not checked"}
 
 
@@ -117,7 +117,7 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
         ),
         f"{plural(len(result.reference), 'caption')} of the test half "
         f"({_kinds(result.captions.reference)}), which are not memorized. Brackets are 95 % "
-        "intervals; ± is half that of the unmitigated mean, to compare a change with.",
+        "intervals; ± is half the width of the unmitigated mean's, to compare a change with.",
     ]
     left = attribution_rows(result)
     blocks += [
@@ -172,9 +172,9 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
         ],
         "criteria": [
             {"treatment": asdict(treatment)}
-            | asdict(verdict)
-            | {"unknown": list(verdict.unknown), "sentence": verdict.sentence}
-            for treatment, verdict in judgements.items()
+            | asdict(criteria)
+            | {"unknown": list(criteria.unknown), "sentence": criteria.sentence}
+            for treatment, criteria in judgements.items()
         ],
         "robustness": [asdict(row) | {"robust": row.robust} for row in robustness_of(result)],
         "robustness_captions": [
@@ -190,14 +190,16 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
             for record in result.control
         ],
         "correlation": asdict(correlation(result.test)),
-        "correlation_of_what_is_asked": asdict(correlation(result.test, ("none", *IMAGE_SPACE))),
-        "normal": [
+        "correlation_without_image_space": asdict(
+            correlation(result.test, ("none", *IMAGE_SPACE))
+        ),
+        "reference": [
             plain(row) | {"harmed": effect_of(row) == "harmed", "effect": effect_of(row)}
             for row in references.values()
         ],
         "attribution": [asdict(row) for row in attribution_rows(result)],
         "cells": [cell for record in result.test for cell in _cells(record)],
-        "normal_cells": [cell for record in result.reference for cell in _cells(record)],
+        "reference_cells": [cell for record in result.reference for cell in _cells(record)],
         "calibration_cells": [cell for record in result.calibration for cell in _cells(record)],
         "words": [
             {"caption": row.caption.text, "by": by, "dropped": list(words), "copied": copied}
@@ -221,10 +223,10 @@ def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
             "copied": float(record.copied[i].mean()),
             "outcomes": list(record.outcomes[i]) if record.outcomes else [],
             "similarity": float(record.similarity[i].mean()),
-            "moved": float(record.similarity_to_unmitigated[i].mean()),
+            "similarity_to_unmitigated": float(record.similarity_to_unmitigated[i].mean()),
             "alignment": float(record.alignment[i].mean()),
             "lid": float(record.lid[i].mean()),
-            "agreement": float(record.seed_similarity[i]),
+            "seed_similarity": float(record.seed_similarity[i]),
             "seconds": float(record.seconds[i]),
             "nfe": float(record.nfe[i]),
         }
@@ -271,13 +273,13 @@ def _criteria_sentences(result: MitigationBenchmark, labels: Mapping[Treatment, 
 
     judgements = judged(result)
     names = {t: mitigation_words(t.mitigation, t.strength) for t in judgements}
-    whole = [names[t] for t, verdict in judgements.items() if verdict.passes_all]
+    whole = [names[t] for t, criteria in judgements.items() if criteria.passes_all]
     lines = [
         f"No copy, LID risen, subject kept, reference prompts unharmed and robust: "
         f"{', '.join(whole) if whole else 'none'} ({len(whole)})."
     ]
-    for treatment, verdict in judgements.items():
-        lines.append(f"- {names[treatment]}: {verdict.sentence}.")
+    for treatment, criteria in judgements.items():
+        lines.append(f"- {names[treatment]}: {criteria.sentence}.")
     return ["\n".join(lines)]
 
 

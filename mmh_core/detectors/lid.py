@@ -69,7 +69,7 @@ class Lid(OneColumn):
         return CITATIONS[self.estimator]
 
     def adapted(self, settings: ModelSettings) -> Lid:
-        """Return the estimate at the model's noise scale."""
+        """Return this detector at the model's noise scale."""
         return replace(self, log_delta=settings.log_delta)
 
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:

@@ -29,11 +29,11 @@ class SeedSimilarity(OneColumn):
     summary: ClassVar[str] = (
         "The mean similarity of an image to those of the prompt's other seeds."
     )
-    citation: ClassVar[str] = "this project"
+    citation: ClassVar[str] = "this project, after Carlini et al. 2023, arXiv 2301.13188"
     needs: ClassVar[Need] = "image"
 
     def adapted(self, settings: ModelSettings) -> SeedSimilarity:
-        """Return the similarity by the descriptor of the model's training set."""
+        """Return this detector with the descriptor of the model's training set."""
         return replace(self, embedder=settings.embedder)
 
     def lacking(self, model: TextToImage, seeds: int) -> str:

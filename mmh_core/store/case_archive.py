@@ -18,9 +18,9 @@ from mmh_core.store.queues import MAX_ITEMS
 from mmh_core.store.review_records import MAX_THUMBNAIL, RUN_NAME
 
 MAX_ENTRIES = 2 * MAX_ITEMS
-MAX_DIRECTORY = 2**26  # bytes of the list of entries, of contents.json, and of case.json
+MAX_DIRECTORY = 2**26  # bytes of the list of entries, and of contents.json
 MAX_UNPACKED = 2**33  # bytes of all entries
-MAX_LINE = 2**20  # bytes of one record
+MAX_LINE = 2**20  # bytes of one record, of case.json and of plan.json
 _CHUNK = 2**20
 _LISTING = 512  # bytes of contents.json for one entry
 #: Names that a newer version may add: without ".." or a leading slash, they stay in the folder.

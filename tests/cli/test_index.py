@@ -88,7 +88,7 @@ def test_images_that_are_lost_are_said_by_status_summary_and_index(
 ) -> None:
     (images / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (images / "9.txt").write_text("of no image")
-    for options, code in (([], 1), (["--skip-damaged"], 0)):
+    for options, code in (([], 1), (["--allow-damaged"], 0), (["--skip-damaged"], 0)):
         assert status("index", images, "--out", tmp_path / "index", *options) == code
         told = capsys.readouterr()
         found = json.loads(told.out)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.scripts.figures import BARS, figure, holds, listed, magnitude, missed, percent, read
-from mmh_core.counting import plural
+from mmh_core.counting import agreeing, plural
 from mmh_core.pocket.second.plan import SecondConfig
 from mmh_core.subject.calibration import calibration_beside
 
@@ -103,7 +103,8 @@ def embedded_model(data: Path) -> str:
     scale = math.exp(chosen.log_delta) if chosen is not None else math.nan
     short = [str(one["figure"]) for one in figures if missed(one)]
     steps = _steps(training)
-    bars = f"{len(short)} bars are missed ({listed(short)})." if short else "All bars hold."
+    missed_bars = f"{plural(len(short), 'bar')} {agreeing(len(short), 'is', 'are')} missed"
+    bars = f"{missed_bars} ({listed(short)})." if short else "All bars hold."
     return (
         f"{bars} LID is the soft spectral count at the noise scale "
         f"{figure(scale, 2)}, chosen by calibration. Built with `./mmh pocket build`: autoencoder "

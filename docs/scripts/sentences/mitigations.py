@@ -139,7 +139,7 @@ def _solved(row: Any) -> float:
 
 def _harmed(found: Any) -> set[str]:
     """Return the mitigations that harm reference captions."""
-    return {_name(row) for row in found["normal"] if row["harmed"]}
+    return {_name(row) for row in found["reference"] if row["harmed"]}
 
 
 def reference_captions(data: Path) -> str:
@@ -157,7 +157,7 @@ def rank_correlation(data: Path) -> str:
     found = read(data / "mitigation-benchmark.json")
     bar = BARS["rank correlation"][0]
     every = found["correlation"]["share"]["value"]
-    asked = found["correlation_of_what_is_asked"]["share"]["value"]
+    asked = found["correlation_without_image_space"]["share"]["value"]
     return (
         f"The correlation with the copy rate is {figure(every, 2)} over all cells, "
         f"{_beside(every, bar)} the bar of {figure(bar, 1)}, and {figure(asked, 2)} without the "

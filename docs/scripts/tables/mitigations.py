@@ -15,7 +15,7 @@ _NOT_MEASURED = "not measured"
 def mitigations(data: Path) -> str:
     """Return one row per mitigation at its chosen strength."""
     found = read(data / "mitigation-benchmark.json")
-    harmed = {row["treatment"]["mitigation"]: row["harmed"] for row in found["normal"]}
+    harmed = {row["treatment"]["mitigation"]: row["harmed"] for row in found["reference"]}
     rows = []
     for row in found["rows"]:
         name = row["treatment"]["mitigation"]
@@ -94,7 +94,7 @@ def reference_captions(data: Path) -> str:
             f"{_interval(row['agreement'], 3)}, ± {row['agreement_spread']:.3f}",
             f"{row['changed']:.0%}",
         ]
-        for row in read(data / "mitigation-benchmark.json")["normal"]
+        for row in read(data / "mitigation-benchmark.json")["reference"]
     ]
     heads = ("mitigation", "alignment, change", "new copies")
     return table((*heads, "seed-to-seed similarity, change", "images changed"), rows)
@@ -106,7 +106,7 @@ def rank_correlation(data: Path) -> str:
     rows = []
     for key, which in (
         ("correlation", "all mitigations"),
-        ("correlation_of_what_is_asked", "without the two that move the image"),
+        ("correlation_without_image_space", "without the two that move the image"),
     ):
         one = found[key]
         cells = [_interval(one["share"]), _interval(one["similarity"])]

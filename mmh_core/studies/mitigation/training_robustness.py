@@ -32,7 +32,11 @@ _ATTACK_SEED, _OTHER_SEED = 90_000, 110_000
 
 @dataclass(frozen=True)
 class Returned:
-    """What comes back of a network's copies; the fields are those of a snapshot."""
+    """How many images of each caption are copies: (caption, images, copies).
+
+    Of memorized captions after the attack, of their paraphrases and from other seeds; and of
+    reference captions after the attack, the control.
+    """
 
     retriggered: tuple[CaptionCopies, ...] = ()
     rephrased: tuple[CaptionCopies, ...] = ()
@@ -56,7 +60,8 @@ def network_robustness(
     """Return the copies of paraphrases, of other seeds and after an attack, and its control.
 
     `captions` have their group and the row of their training image among `latents`; of a reference
-    caption only the attack is tried. `kept` says where what is finished of a caption is kept.
+    caption only the attack is tried. `kept` returns the file in which the
+    finished counts of a caption are kept, None where they are not.
     """
     sampling = replace(model.sampling, steps=config.sampling_steps)
     attacked = tuple(_ATTACK_SEED + i for i in range(config.seeds))
@@ -65,8 +70,8 @@ def network_robustness(
     for row in captions.to_dict("records"):
         caption, aim = str(row["caption"]), latents[int(row["row"])].float()
         path = kept(caption)
-        if (before := load_kept(path, Returned)) is not None:
-            returned = _joined(returned, before)
+        if (cached := load_kept(path, Returned)) is not None:
+            returned = _joined(returned, cached)
             continue
         own = Returned()
         generator = torch.Generator().manual_seed(config.seed)
