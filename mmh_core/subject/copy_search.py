@@ -72,7 +72,10 @@ def find_copies(training_set: TrainingSet, images: Tensor) -> list[CopySearchRes
     for readable, reasons in zip(near, unreadable, strict=True):
         if reasons and not readable:
             raise MMHError(f"None of the nearest training images can be read. {reasons[0]}")
-    rows = list(zip(evidence, near, strict=True))
+    rows = [
+        (copy, _with_named(training_set, copy, others))
+        for copy, others in zip(evidence, near, strict=True)
+    ]
     flat = is_flat(images).tolist()
     unsure = [i for i, copy in enumerate(evidence) if not flat[i] and not is_copy(copy.kind)]
     if unsure:
@@ -141,6 +144,35 @@ def _near(
             )
         )
     return tuple(near)
+
+
+def _with_named(
+    training_set: TrainingSet, copy: ImageCopyEvidence, near: tuple[TrainingNeighbor, ...]
+) -> tuple[TrainingNeighbor, ...]:
+    """Return the nearest training images, with the one that a copy is named after behind them.
+
+    A copy is named by its pixels: among many versions of one image a dozen others may have the
+    more similar descriptor, and then it would stand beside an image that nothing is said of.
+    """
+    row = training_set.row(copy.nearest)
+    if row is None or copy.nearest in [one.id for one in near]:
+        return near
+    index = training_set.index
+    labels = index.labels.iloc[row]
+    try:
+        image = training_set.image(row)
+    except MMHError:
+        return near
+    named = TrainingNeighbor(
+        copy.nearest,
+        copy.similarity,
+        str(labels["caption"]),
+        str(labels.get("kind", "")),
+        int(index.multiplicity[row]),
+        image,
+        _file(training_set, str(labels["file"])),
+    )
+    return (*near, named)
 
 
 def _file(training_set: TrainingSet, label: str) -> str:

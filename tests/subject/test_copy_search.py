@@ -22,9 +22,9 @@ from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.pixel_match import FLAT, is_flat, pixel_match, structure
 from mmh_core.studies.images.verdict import verdict_of
-from mmh_core.subject.copy_search import _by_similarity_alone, find_copies
+from mmh_core.subject.copy_search import NEIGHBORS, _by_similarity_alone, find_copies
 from mmh_core.subject.training_set import TrainingSet
-from tests.retrieval.drawings import drawings, labels
+from tests.retrieval.drawings import drawings, labels, training_set_of
 from tests.studies.images.test_verdict import reading
 
 NAN = math.nan
@@ -220,3 +220,38 @@ def test_an_embedder_without_numbers_is_named() -> None:
     good = training_set(Named("clip"))
     with pytest.raises(MMHError, match="The embedder clip gave a descriptor"):
         find_copies(replace(good, embedder=Named("clip", useless=True)), FRESH[:1])
+
+
+@dataclass(frozen=True)
+class Corner:
+    """Describe an image by how bright its first pixel is, and by nothing else."""
+
+    name: str = "corner"
+    dim: int = 2
+    digest: str = "0" * 64
+    preprocessing: str = "none"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        angle = images.float()[:, 0, 0, 0] / (255 if images.dtype == torch.uint8 else 1)
+        return torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def test_the_image_that_a_copy_is_named_after_stands_among_its_neighbors() -> None:
+    """Of an image with many versions a dozen may be nearer by descriptor than the one copied."""
+    copied, others = drawings(1, seed=5), drawings(30, seed=6)
+    versions = copied.repeat(20, 1, 1, 1)
+    noise = torch.randn(versions.shape, generator=torch.Generator().manual_seed(0))
+    versions = (versions + 6 * noise).clamp(0, 255).to(torch.uint8)
+    versions[:, :, 0, 0] = (60 + torch.arange(20, dtype=torch.uint8))[:, None]
+    copied[:, :, 0, 0] = 0
+    trained = torch.cat([copied, versions, others])
+    query = copied.float()
+    query[:, :, 0, 0] = 70
+    searched = training_set_of(trained, cast(Embedder, Corner()))
+    [(copy, near)] = find_copies(searched, query / 255)
+    assert (copy.kind, copy.nearest) == ("exact", 0)
+    assert 0 not in [one.id for one in near[:-1]] and len(near) == NEIGHBORS + 1
+    assert (near[-1].id, near[-1].caption) == (0, "c0")
+    assert torch.equal(near[-1].image, trained[0])
+    similar = [one.similarity for one in near]
+    assert similar == sorted(similar, reverse=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import streamlit as st
@@ -43,6 +44,7 @@ from tests.views.pages import (
 )
 from views import models as model_session
 from views import session, subjects
+from views.images import detail
 from views.images import session as image_session
 from views.images.phrases import percentile
 from views.images.settings import ImageForm, ImageSettings, form_of, parsed, query
@@ -139,6 +141,21 @@ def test_example_prompts_are_of_the_calibration_half_with_the_trained_wording_fi
     assert len(first) == named.subject.nunique() + len(
         {one.subject for one in known if one.kind == "open"}
     )
+
+
+def test_an_image_beside_the_nearest_is_the_one_that_the_verdict_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    titles = list[str]()
+    monkeypatch.setattr(detail.layout, "heading", lambda title, *_, **__: titles.append(title))
+    monkeypatch.setattr(detail.image_html, "show", lambda _: None)
+    run = image_example("duplicate")
+    image, context = run.images[0], SimpleNamespace(searched=run.searched)
+    more = (*image.neighbors, replace(image.neighbors[0], id=9_999))
+    for neighbors in (image.neighbors, more):
+        detail._neighbors(replace(image, neighbors=neighbors), context)  # type: ignore[arg-type]
+    nearest = "The 12 nearest training images"
+    assert titles == [nearest, f"{nearest}, and the one that the verdict names"]
 
 
 def test_a_image_is_looked_at_more_closely_and_stepped(app: AppTest) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmh_core.plots import images
 from mmh_core.report.image_files import metadata_of, png_bytes
 from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.subject.copy_search import NEIGHBORS
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from views.images import compare, image_html, phrases, state
 from views.widgets import downloads, layout, words
@@ -159,8 +160,10 @@ def facts(image: ImageResult) -> None:
 
 def _neighbors(image: ImageResult, context: ImageContext) -> None:
     searched = f"all {context.searched:,} training images" if context.searched else "all of them"
+    beyond = len(image.neighbors) - NEIGHBORS
+    named = ", and the one that the verdict names" if beyond > 0 else ""
     layout.heading(
-        f"The {len(image.neighbors)} nearest training images",
+        f"The {len(image.neighbors) - max(beyond, 0)} nearest training images{named}",
         f"By descriptor, nearest first. The search is unfiltered: {searched} were compared. "
         "Nearest does not mean copied.",
         help=phrases.SIMILARITY,
