@@ -18,7 +18,10 @@ from mmh_core.studies.images.run import ImageRun
 from tests.views.pages import captions, image_example, opened, pages_html, said, sound, unmarked
 from views import session
 from views.images import phrases
+from views.images import session as image_session
 
+#: A kind of finished example beside the one that the page opens on.
+OTHER = next(kind for kind in image_session.example_kinds() if kind != "duplicate")
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png>"
 
 
@@ -36,8 +39,9 @@ def kept(run: ImageRun, digit: str, label: str = "a run") -> str:
     return record.id
 
 
-def with_guidance(run: ImageRun, guidance: float) -> ImageRun:
-    sampling = replace(run.config.sampling, guidance=guidance)
+def with_more_guidance(run: ImageRun) -> ImageRun:
+    usual = run.config.sampling
+    sampling = replace(usual, guidance=usual.guidance + 1)
     images = tuple(reversed(run.images))
     seeds = tuple(image.seed for image in images)
     return replace(run, images=images, config=replace(run.config, sampling=sampling, seeds=seeds))
@@ -45,7 +49,7 @@ def with_guidance(run: ImageRun, guidance: float) -> ImageRun:
 
 def test_two_runs_stand_side_by_side_by_seed_with_the_finding_on_top(app: AppTest) -> None:
     first = image_example("duplicate")
-    second = with_guidance(first, 3.0)
+    second = with_more_guidance(first)
     app.query_params.update(
         {"job": kept(first, "a"), "other": kept(second, "b"), "tab": "compare"}
     )
@@ -70,7 +74,7 @@ def test_two_runs_stand_side_by_side_by_seed_with_the_finding_on_top(app: AppTes
 def test_the_address_on_the_page_opens_the_same_comparison(app: AppTest) -> None:
     first = image_example("duplicate")
     job = kept(first, "a", "the run shown")
-    other = kept(with_guidance(first, 3.0), "b", HOSTILE)
+    other = kept(with_more_guidance(first), "b", HOSTILE)
     app.query_params["job"] = job
     sound(app.run())
     sound(app.button(key="im_compare_open").click().run())
@@ -92,13 +96,13 @@ def test_the_address_on_the_page_opens_the_same_comparison(app: AppTest) -> None
 
 
 def test_the_finished_examples_can_be_compared_and_a_model_with_another(app: AppTest) -> None:
-    run = replace(image_example("open"), model="another", sha256="1e" * 32)
+    run = replace(image_example(OTHER), model="another", sha256="1e" * 32)
     app.query_params.update({"tab": "compare", "other": kept(run, "c")})
     sound(app.run())
     assert "do not compare as numbers" in pages_html(app)
     assert ">another<" in pages_html(app)
-    sound(app.selectbox(key="im_other").set_value("open").run())
-    assert dict(app.query_params)["other"] == "open"
+    sound(app.selectbox(key="im_other").set_value(OTHER).run())
+    assert dict(app.query_params)["other"] == OTHER
     assert ">another<" not in pages_html(app)
 
 
@@ -115,7 +119,7 @@ def test_a_run_that_is_not_there_is_said_to_be_missing(
 
 
 def test_a_run_without_images_is_not_compared(app: AppTest) -> None:
-    empty = replace(image_example("open"), images=(), state="stopped")
+    empty = replace(image_example(OTHER), images=(), state="stopped")
     app.query_params.update({"tab": "compare", "other": kept(empty, "d")})
     sound(app.run())
     assert "stopped before its first image" in said(app)

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from views.images.session import example_kinds
+
 ROOT = Path(__file__).parents[2]
 _LEVELS = {"title": 1, "header": 2, "subheader": 3}
+OTHER = next(kind for kind in example_kinds() if kind != "duplicate")
 PAGES = [
     ("overview", {}),
     ("manifolds", {}),
@@ -20,7 +23,7 @@ PAGES = [
     ("images", {}),
     ("images", {"tab": "audit"}),
     ("images", {"tab": "sets"}),
-    ("images", {"tab": "compare", "other": "open"}),
+    ("images", {"tab": "compare", "other": OTHER}),
     ("mitigation", {}),
     ("mitigation", {"tab": "grid"}),
     ("review", {}),
