@@ -135,7 +135,7 @@ def test_the_finished_comparison_is_explored_to_another_wording(
         timeout=PATIENCE
     )
     page.get_by_role("tab", name="Training-time mitigation").click()
-    sees(page, re.compile("narrower network was trained twice on the shipped data set"))
+    sees(page, re.compile("narrower network was trained twice on a part of the shipped data set"))
     page.get_by_text("Deduplication", exact=True).click()
     sees(page, "deduplicated")
 

@@ -33,7 +33,7 @@ def section(model: str) -> None:
     layout.heading(
         "Training-time mitigation",
         "All other mitigations leave the model as it is; these two change its training. A "
-        "narrower network was trained twice on the shipped data set, with its duplicates and "
+        "narrower network was trained twice on a part of the shipped data set, as it is and "
         "with every image once, all else equal: one seed, so it shows a direction, not an "
         "effect size.",
         help=f"{words.DD_MEM} {words.OD_MEM}",
