@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmh_core.counting import plural
+from mmh_core.formats.plain_records import plain_record
+from mmh_core.pocket.figures import Check, Row
 from mmh_core.statistics.intervals import LEVEL
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
 from mmh_core.studies.detection.networks import read_network
@@ -83,9 +85,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def missed(row: Mapping[str, Any]) -> bool:
-    """Return whether a measured figure misses its bar, as one does that has no value."""
-    if row["bound"] not in ("least", "most"):
-        return False
-    value, bar = row["value"], row["bar"]
-    return value is None or not (value >= bar if row["bound"] == "least" else value <= bar)
+def check_of_model(data: Path) -> Check:
+    """Return what `./mmh pocket check` measured of the shipped model."""
+    rows = read(data / "pocket-check.json")["figures"]
+    return Check(tuple(plain_record(Row, row) for row in rows))

@@ -140,7 +140,7 @@ def search(
     kept = min(k, len(index))
     rows = np.array([row for row, _ in neighbors], dtype=np.int64).reshape(-1, kept)
     similarity = np.array([value for _, value in neighbors], dtype=np.float64).reshape(-1, kept)
-    return _neighbors(index, rows, similarity)
+    return neighbors_at(index, rows, similarity)
 
 
 def similarities(
@@ -230,9 +230,11 @@ def _search_block(
         yield rows, -negated
 
 
-def _neighbors(
+def neighbors_at(
     index: Index, rows: NDArray[np.int64], similarity: NDArray[np.float64]
 ) -> Neighbors:
+    """Return the training images at rows (Q, k) of an index, with their similarity (Q, k)."""
+
     def texts(name: str) -> tuple[tuple[str, ...], ...]:
         if name not in index.labels:
             return tuple(("",) * rows.shape[1] for _ in rows)

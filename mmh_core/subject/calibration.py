@@ -68,6 +68,11 @@ class Calibration:
     sampling: Sampling | None = None
     version: int = VERSION
 
+    @property
+    def log_delta(self) -> float | None:
+        """Return the log noise scale at which LID is estimated, None where none was chosen."""
+        return None if self.lid_noise_scale is None else self.lid_noise_scale.log_delta
+
     def check(self, model: TextToImage) -> None:
         """Raise MMHError for another model than the one calibrated."""
         if self.sha256 not in ("", model.sha256):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from mmh_core.retrieval.alignment import symmetries
 from mmh_core.retrieval.copy_evidence import CopyKind, copy_evidence, is_copy
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.image_names import named_training_image
-from mmh_core.retrieval.index import Neighbors, search
+from mmh_core.retrieval.index import Neighbors, neighbors_at, search
 from mmh_core.retrieval.pixel_match import (
     PixelMatch,
     fitted,
@@ -157,22 +158,8 @@ def _with_named(
     row = training_set.row(copy.nearest)
     if row is None or copy.nearest in [one.id for one in near]:
         return near
-    index = training_set.index
-    labels = index.labels.iloc[row]
-    try:
-        image = training_set.image(row)
-    except MMHError:
-        return near
-    named = TrainingNeighbor(
-        copy.nearest,
-        copy.similarity,
-        str(labels["caption"]),
-        str(labels.get("kind", "")),
-        int(index.multiplicity[row]),
-        image,
-        _file(training_set, str(labels["file"])),
-    )
-    return (*near, named)
+    named = neighbors_at(training_set.index, np.array([[row]]), np.array([[copy.similarity]]))
+    return (*near, *_near(training_set, named, 0, []))
 
 
 def _file(training_set: TrainingSet, label: str) -> str:

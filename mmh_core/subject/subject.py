@@ -116,21 +116,19 @@ def open_training_set(
     from mmh_core.retrieval.embedder_choice import load_embedder
 
     folder = model_folder(name)
-    of_a_world = folder is not None and (folder / "world.json").exists()
+    if folder is not None and not (folder / "world.json").exists():
+        folder = None
     if index is not None:
         searched = folder_training_set(index.index, load_embedder(index.embedder), index.images)
-        if calibration is not None:
-            scale = calibration.lid_noise_scale
-            searched = replace(
-                searched,
-                cause=calibration.cause,
-                log_delta=None if scale is None else scale.log_delta,
-            )
-        # Whether an image shows its prompt does not depend on what is searched.
-        if folder is not None and of_a_world:
-            searched = replace(searched, alignment=pocket_alignment(folder))
-        return searched
-    if folder is None or not of_a_world:
+        calibrated = calibration or Calibration()
+        return replace(
+            searched,
+            cause=calibrated.cause,
+            log_delta=calibrated.log_delta,
+            # Whether an image shows its prompt does not depend on what is searched.
+            alignment=None if folder is None else pocket_alignment(folder),
+        )
+    if folder is None:
         return None
     return pocket_training_set(folder, calibration or calibration_beside(folder))
 

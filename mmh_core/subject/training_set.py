@@ -99,7 +99,7 @@ def pocket_training_set(folder: Path, calibration: Calibration) -> TrainingSet:
         shipped.training,
         calibration.copy_thresholds,
         truth.get,
-        None if calibration.lid_noise_scale is None else calibration.lid_noise_scale.log_delta,
+        calibration.log_delta,
         pocket_alignment(folder),
         calibration.cause,
     )

@@ -28,7 +28,7 @@ def rows() -> dict[str, tuple[set[str], set[str], set[int]]]:
     """Return by interval who prints it, which tests simulate it, and at which sizes."""
     listed = {}
     for line in PAGE.read_text().splitlines():
-        if line.startswith("| of ") or line.startswith("| an area "):
+        if line.startswith(("| of ", "| an area ")):
             _, sizes, name, tests, users = line.strip("| ").split(" | ")
             printed, simulated = (set(re.findall(r"`([^`]+)`", cell)) for cell in (users, tests))
             counts = {int(number) for number in re.findall(r"\d+", sizes)}

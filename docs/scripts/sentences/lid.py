@@ -6,7 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from docs.scripts.figures import BARS, figure, holds, listed, magnitude, missed, percent, read
+from docs.scripts.figures import (
+    BARS,
+    check_of_model,
+    figure,
+    holds,
+    listed,
+    magnitude,
+    percent,
+    read,
+)
 from mmh_core.counting import agreeing, plural
 from mmh_core.pocket.second.plan import SecondConfig
 from mmh_core.subject.calibration import calibration_beside
@@ -96,12 +105,11 @@ def digits(data: Path) -> str:
 
 def embedded_model(data: Path) -> str:
     """Return how the figures of the shipped model were counted, and how it was built."""
-    figures = read(data / "pocket-check.json")["figures"]
     training = read(ASSETS / "model_card.json")["training"]
     chosen = calibration_beside(ASSETS).lid_noise_scale
     holds(chosen is not None, "calibration chose a noise scale")
     scale = math.exp(chosen.log_delta) if chosen is not None else math.nan
-    short = [str(one["figure"]) for one in figures if missed(one)]
+    short = [row.figure for row in check_of_model(data).short]
     steps = _steps(training)
     missed_bars = f"{plural(len(short), 'bar')} {agreeing(len(short), 'is', 'are')} missed"
     bars = f"{missed_bars} ({listed(short)})." if short else "All bars hold."

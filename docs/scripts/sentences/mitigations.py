@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from docs.scripts.figures import BARS, PERCENT, figure, listed, percent, read
+from docs.scripts.figures import BARS, PERCENT, check_of_model, figure, listed, percent, read
 from mmh_core.counting import plural
 from mmh_core.studies.mitigation.benchmark import ENOUGH
 from mmh_core.studies.mitigation.benchmark_rows import COPIES_BEFORE, SOLVED_SHARE
@@ -112,9 +112,9 @@ def _robust(found: Any) -> str:
 def _invented(data: Path, row: Any) -> str:
     """Return the LID under a mitigation beside that of images that the model invents, if known."""
     medians = [
-        number["value"]
-        for number in read(data / "pocket-check.json")["figures"]
-        if number["figure"] in (f"median conditional LID, {kind}" for kind in ("varied", "open"))
+        one.value
+        for one in check_of_model(data).rows
+        if one.figure in (f"median conditional LID, {kind}" for kind in ("varied", "open"))
     ]
     if not medians or row["lid"]["value"] is None:
         return ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.scripts.figures import missed, read, table
+from docs.scripts.figures import check_of_model, read, table
+from mmh_core.cli.tables import check_table
 
 _CASES = ("lollipop", "affine-10", "affine-100")
 _DIGITS = (20, 50, 100, 200, 400, 800, 1700)
@@ -90,22 +91,7 @@ def digits(data: Path) -> str:
 
 def embedded_model(data: Path) -> str:
     """Return what the shipped model must show, beside the bars."""
-    words = {"least": "at least ", "most": "at most "}
-    rows = []
-    for row in read(data / "pocket-check.json")["figures"]:
-        barred = row["bound"] in words
-        interval = "-" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-        rows.append(
-            [
-                row["figure"],
-                f"{words[row['bound']]}{row['bar']:.3g}" if barred else "-",
-                "-" if row["value"] is None else f"{row['value']:.3f}",
-                interval,
-                f"{row['count']:,}",
-                "" if not barred else "SHORT" if missed(row) else "holds",
-            ]
-        )
-    return table(("figure", "bar", "measured", "95 % interval", "counted on", ""), rows)
+    return check_table(check_of_model(data))
 
 
 def recolored(data: Path) -> str:
